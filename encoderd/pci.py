@@ -1,0 +1,120 @@
+"""PCI devices as sysfs shows them, read under a root folder so that a recorded machine reads like a real one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from encoderd.errors import SettingsError
+
+INTEL = 0x8086
+_ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PciAddress:
+    """A device's place: domain, bus, device (slot), function. Written "0000:00:02.0"."""
+
+    domain: int
+    bus: int
+    device: int
+    function: int
+
+    @classmethod
+    def parse(cls, text: str) -> PciAddress:
+        """
+        Read "0000:00:02.0" or "00:02.0".
+
+        Raises:
+            SettingsError: the text is not a PCI address.
+        """
+        match = _ADDRESS.fullmatch(text.strip())
+        if match is None:
+            raise SettingsError(
+                f"{text!r} is not a PCI address.",
+                remedy="Write it as lspci -D shows it, for example 0000:00:02.0",
+            )
+        domain, bus, device, function = match.groups(default="0")
+        return cls(int(domain, 16), int(bus, 16), int(device, 16), int(function, 16))
+
+    def __str__(self) -> str:
+        return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}.{self.function}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PciDevice:
+    """
+    One device. `class_code` is the 24-bit class ("0x030000" is a VGA controller); `driver` is None when nothing is
+    bound; `iommu_group` is None when the device is in none.
+    """
+
+    address: PciAddress
+    vendor: int
+    device: int
+    class_code: int
+    driver: str | None
+    iommu_group: int | None
+    boot_vga: bool
+
+    @property
+    def is_display(self) -> bool:
+        return self.class_code >> 16 == 0x03
+
+    @property
+    def is_intel_display(self) -> bool:
+        return self.is_display and self.vendor == INTEL
+
+    @property
+    def ids(self) -> str:
+        """Vendor and device as lspci -n writes them: "8086:1912"."""
+        return f"{self.vendor:04x}:{self.device:04x}"
+
+
+def pci_devices(root: Path = Path("/")) -> list[PciDevice]:
+    """
+    Return all PCI devices below `root`/sys, by address.
+
+    A device whose files cannot be read or understood is left out: sysfs entries can vanish while they are read.
+    """
+    folder = root / "sys/bus/pci/devices"
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [device for entry in entries if (device := _read(entry)) is not None]
+
+
+def _read(entry: Path) -> PciDevice | None:
+    try:
+        address = PciAddress.parse(entry.name)
+        group = _link_name(entry / "iommu_group")
+        return PciDevice(
+            address=address,
+            vendor=_hex(entry / "vendor"),
+            device=_hex(entry / "device"),
+            class_code=_hex(entry / "class"),
+            driver=_link_name(entry / "driver"),
+            iommu_group=int(group) if group is not None and group.isdigit() else None,
+            boot_vga=_text(entry / "boot_vga") == "1",
+        )
+    except (OSError, ValueError, SettingsError):
+        return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _hex(path: Path) -> int:
+    return int(path.read_text(encoding="ascii", errors="replace").strip(), 16)
+
+
+def _link_name(path: Path) -> str | None:
+    try:
+        return path.readlink().name
+    except OSError:
+        return None

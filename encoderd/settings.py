@@ -1,0 +1,257 @@
+"""
+Settings: one frozen section per room, read once, refused as a whole when anything in them is wrong.
+
+Precedence: argument, environment `ENCODERD_SECTION__KEY`, file (TOML), default. `config/encoderd.toml` shows every
+setting with its default and one sentence; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from encoderd.errors import SettingsError
+from encoderd.settings_errors import explain, unknown_environment
+
+DEFAULT_FILE = Path("/etc/encoderd/encoderd.toml")
+EXTENSIONS = ["ts", "m2ts", "mts", "mpg", "mpeg", "vob", "mp4", "mkv", "mov", "avi", "wtv", "dvr-ms", "flv", "webm"]
+IGNORED = (".*", "*.part", "*.partial", "*.tmp", "*.temp", "*.grab", "*.crdownload", "*.download", "*~", "_UNPACK_*")
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    if path is not None and not path.is_absolute():
+        raise ValueError("the path must be absolute (start with /)")
+    return path
+
+
+class DaemonSettings(Section):
+    """The daemon itself."""
+
+    state_dir: Path = Field(Path("/var/lib/encoderd"), description="Folder for the queue, receipts and job logs.")
+    worker: Name = Field(
+        default_factory=lambda: socket.gethostname() or "encoderd",
+        description="Name under which this daemon claims jobs; the host name when it is not set.",
+    )
+    concurrency: int = Field(1, ge=1, le=16, description="Recordings encoded at the same time; one fills an iGPU.")
+    lease_s: float = Field(120, ge=5, le=86_400, description="A claim without a heartbeat for this long is given back.")
+    stop_limit_s: float = Field(8, ge=1, le=60, description="Time a child has to end when the daemon stops.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Form of the log: json under systemd and in pipes, console on a terminal, auto chooses."
+    )
+    log_keep_days: int = Field(90, ge=1, le=3650, description="Days after which a finished job's log is deleted.")
+
+    _check_paths = field_validator("state_dir")(_absolute)
+
+
+class IntakeSettings(Section):
+    """When a recording is whole."""
+
+    settle_s: Seconds = Field(60, description="A recording is whole when size and mtime rest for this long.")
+    rescan_s: Seconds = Field(30, description="Every folder is read anew this often, whatever the events said.")
+    poll_s: Seconds = Field(5, description="Rhythm of the polling observer where the file system sends no events.")
+    allow_blind_mounts: bool = Field(
+        False, description="Accept mounts that can hide a recording's growth (9p cache=loose, fscache). Dangerous."
+    )
+
+
+class QueueSettings(Section):
+    """The queue and its retries."""
+
+    database: Path | None = Field(None, description="The queue's SQLite file; queue.db in state_dir when not set.")
+    busy_timeout_s: Seconds = Field(10, description="How long to wait for another process that holds the database.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Crashes or stalls after which a job has failed.")
+    retry_pause_s: Seconds = Field(60, description="Pause before the second attempt; it doubles with each further one.")
+
+    _check_paths = field_validator("database")(_absolute)
+
+
+class PreflightSettings(Section):
+    """Is the encoder sound?"""
+
+    recheck_s: Seconds = Field(60, description="How often a closed gate, or a blocked folder, is looked at again.")
+    trial_limit_s: Seconds = Field(30, description="Time the trial encode has before it counts as failed.")
+
+
+class EncodeSettings(Section):
+    """How recordings are encoded; every key can be overridden per watch folder."""
+
+    encoder: Literal["h264_qsv", "auto", "libx264"] = Field(
+        "h264_qsv",
+        description="h264_qsv holds the queue without a working GPU, auto then uses the CPU, libx264 always does.",
+    )
+    container: Literal["mp4", "mkv"] = Field("mp4", description="Container of the output: mp4 (faststart) or mkv.")
+    quality: int = Field(
+        23, ge=1, le=51, description="Constant quality (ICQ of h264_qsv, CRF of libx264); less is better."
+    )
+    preset: Literal["veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = Field(
+        "medium", description="Speed against size, for both encoders."
+    )
+    deinterlace: Literal["auto", "off"] = Field("auto", description="auto deinterlaces the frames flagged interlaced.")
+    audio_bit_rate_bps: int = Field(
+        192_000, ge=32_000, le=640_000, description="Bit rate of audio that cannot be copied, per stream."
+    )
+    verify: Literal["quick", "full"] = Field(
+        "quick", description="quick decodes start, middle and end of the output, full decodes all of it."
+    )
+    after_success: Literal["keep", "move", "delete"] = Field(
+        "keep", description="What becomes of the recording once the receipt of its output is on disk."
+    )
+    move_to: Path | None = Field(None, description='Folder for recordings with after_success = "move".')
+    startup_limit_s: Seconds = Field(60, description="Time from the child's start to the first encoded second.")
+    stall_limit_s: Seconds = Field(120, description="Longest time without progress in the middle of a recording.")
+    drain_limit_s: Seconds = Field(180, description="Longest time without progress at the end: flush, index, check.")
+    nice: int = Field(10, ge=0, le=19, description="Niceness of the child; higher is more polite to a recorder.")
+    space_margin_mib: int = Field(
+        1024, ge=0, le=1_048_576, description="Free space in MiB that must remain in the output folder."
+    )
+
+    _check_paths = field_validator("move_to")(_absolute)
+
+    @model_validator(mode="after")
+    def _move_has_a_target(self) -> EncodeSettings:
+        if self.after_success == "move" and self.move_to is None:
+            raise ValueError('after_success = "move" needs move_to')
+        return self
+
+
+class WatchSettings(Section):
+    """One recording folder and where its outputs go."""
+
+    name: Name = Field(description="Short name of the folder, used in the queue, the logs and on the command line.")
+    path: Path = Field(description="The folder that recordings appear in.")
+    output: Path = Field(description="The folder that finished files are published in; never inside a watch folder.")
+    recursive: bool = Field(True, description="Look into subfolders too; outputs keep their subfolder.")
+    include: tuple[str, ...] = Field(
+        tuple(f"*.{extension}" for extension in EXTENSIONS),
+        description="File name patterns that are recordings; upper and lower case are the same.",
+    )
+    ignore: tuple[str, ...] = Field(
+        IGNORED, description="File and folder name patterns that are never looked at; these win over include."
+    )
+    settle_s: Seconds | None = Field(None, description="Overrides intake.settle_s for this folder.")
+    encode: Mapping[str, Any] = Field(
+        default_factory=dict, description="Overrides of the encode section for this folder."
+    )
+
+    _check_paths = field_validator("path", "output")(_absolute)
+
+
+class Settings(BaseSettings):
+    """All settings. Build with `load`, which turns every mistake into one `SettingsError`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="ENCODERD_", env_nested_delimiter="__", validate_default=True
+    )
+
+    daemon: DaemonSettings = DaemonSettings()
+    intake: IntakeSettings = IntakeSettings()
+    queue: QueueSettings = QueueSettings()
+    preflight: PreflightSettings = PreflightSettings()
+    encode: EncodeSettings = EncodeSettings()
+    watch: tuple[WatchSettings, ...] = ()
+
+    def encode_for(self, watch: str) -> EncodeSettings:
+        """Return the encode section as the watch folder named `watch` overrides it; KeyError if there is none."""
+        folder = self.folder(watch)
+        return EncodeSettings.model_validate({**self.encode.model_dump(), **folder.encode})
+
+    def folder(self, watch: str) -> WatchSettings:
+        """Return the watch folder of that name; KeyError if there is none."""
+        for folder in self.watch:
+            if folder.name == watch:
+                return folder
+        raise KeyError(watch)
+
+    @property
+    def database(self) -> Path:
+        """The queue's SQLite file."""
+        return self.queue.database or self.daemon.state_dir / "queue.db"
+
+    @model_validator(mode="after")
+    def _folders_are_apart(self) -> Settings:
+        names = [folder.name for folder in self.watch]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two watch folders are named {name!r}")
+        for folder in self.watch:
+            encode = _overridden(self, folder)
+            inside = {"output": folder.output, "daemon.state_dir": self.daemon.state_dir}
+            if encode.move_to is not None:
+                inside["encode.move_to"] = encode.move_to
+            for other in self.watch:
+                for what, path in inside.items():
+                    if _overlap(other.path, path):
+                        raise ValueError(
+                            f"{what} {path} and the watch folder {other.name!r} ({other.path}) overlap: "
+                            "outputs would be taken for recordings and encoded again, without end"
+                        )
+                if other is not folder and _overlap(other.path, folder.path):
+                    raise ValueError(
+                        f"the watch folders {folder.name!r} and {other.name!r} overlap ({folder.path}, {other.path}): "
+                        "every recording would be encoded twice"
+                    )
+        return self
+
+
+def _overridden(settings: Settings, folder: WatchSettings) -> EncodeSettings:
+    try:
+        return EncodeSettings.model_validate({**settings.encode.model_dump(), **folder.encode})
+    except ValidationError as error:
+        raise ValueError(f"watch folder {folder.name!r}: " + explain(error, EncodeSettings)) from None
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    """Links are followed: two names of one folder overlap too."""
+    first, second = Path(os.path.realpath(one)), Path(os.path.realpath(other))
+    return first == second or first in second.parents or second in first.parents
+
+
+def load(file: Path | None = None, arguments: Mapping[str, Any] | None = None) -> Settings:
+    """
+    Read the settings from `file` (None: no file), the environment and `arguments` ({"daemon": {"concurrency": 2}}).
+
+    Raises:
+        SettingsError: the file is missing, is not TOML, or any value is wrong; the message names key and cause.
+    """
+    remedy = f"Correct {file or 'the settings'}, then: encoderd config check"
+    if file is not None and not file.is_file():
+        raise SettingsError(
+            f"There is no settings file {file}.",
+            remedy=f"Copy config/encoderd.toml to {DEFAULT_FILE}, or name yours with --config",
+        )
+    strangers = unknown_environment(os.environ, Settings)
+    if strangers:
+        raise SettingsError(strangers, remedy="Unset or rename the variable.")
+
+    class _Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+            sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+            if file is not None:
+                sources.append(TomlConfigSettingsSource(settings_cls, toml_file=file))
+            return tuple(sources)
+
+    try:
+        return _Loaded(**dict(arguments or {}))
+    except ValidationError as error:
+        raise SettingsError(explain(error, Settings), remedy=remedy) from None
+    except (ValueError, OSError) as error:  # TOML syntax, JSON in the environment, an unreadable file
+        raise SettingsError(f"The settings cannot be read: {error}", remedy=remedy) from error
