@@ -220,7 +220,7 @@ def readable(path: str) -> str:
     for character in path:
         if "\udc80" <= character <= "\udcff":
             shown.append(f"\\x{ord(character) - 0xDC00:02x}")
-        elif character.isprintable():
+        elif character.isprintable() or character == "\u3000":  # the Japanese space, common in recorders' names
             shown.append(character)
         else:
             shown.append(character.encode("unicode_escape").decode("ascii"))

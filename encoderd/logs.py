@@ -7,11 +7,13 @@ Events are named `place.thing_happened`; every number is a field with its unit. 
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import math
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -32,6 +34,9 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
     out = sys.stdout if stream is None else stream
     if form == "auto":
         form = "console" if out.isatty() else "json"
+    if isinstance(out, io.TextIOWrapper):
+        # JSON is UTF-8 whatever the locale says, and no character that a stream cannot hold may stop the daemon.
+        out.reconfigure(encoding="utf-8" if form == "json" else None, errors="backslashreplace")
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -62,6 +67,7 @@ class _JsonLine:
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
         first = {"ts": event.pop("timestamp", None), "level": event.pop("level"), "event": event.pop("event")}
+        first |= {key: event.pop(key) for key in ("job", "recording") if key in event}
         ordered = {**first, **event}
         line = json.dumps(ordered, ensure_ascii=False, default=str)
         return f"<{_PRIORITY.get(ordered['level'], 6)}>{line}" if self._journal else line
@@ -70,8 +76,22 @@ class _JsonLine:
 def _printable(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A file name may hold any byte; a log line may not."""
     for key, value in event.items():
-        if isinstance(value, os.PathLike):
-            event[key] = readable(os.fsdecode(value))
-        elif isinstance(value, str) and key != "exception":
-            event[key] = readable(value)
+        if key != "exception":
+            event[key] = _plain(value)
     return event
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold and one line can show, inside lists and mappings too."""
+    match value:
+        case os.PathLike():
+            return readable(os.fsdecode(value))
+        case str():
+            return readable(value)
+        case float() if not math.isfinite(value):
+            return str(value)
+        case Mapping():
+            return {readable(str(key)): _plain(inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(inner) for inner in value]
+    return value

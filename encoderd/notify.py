@@ -29,16 +29,16 @@ class Notifier:
         for_us = os.environ.get("WATCHDOG_PID", "")
         if self._socket is None or not limit_us.isdigit() or (for_us and for_us != str(os.getpid())):
             return None
-        return int(limit_us) / 2_000_000
+        return int(limit_us) / 2_000_000 or None
 
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={_one_line(status)}")
+        self._status = status
 
     def status(self, status: str) -> None:
         """Say in one line what the daemon is doing; the same line again is not sent again."""
-        if status != self._status:
+        if status != self._status and self._send(f"STATUS={_one_line(status)}"):
             self._status = status
-            self._send(f"STATUS={_one_line(status)}")
 
     def watchdog(self) -> None:
         self._send("WATCHDOG=1")
@@ -48,14 +48,16 @@ class Notifier:
 
     def stopping(self, status: str) -> None:
         self._send(f"STOPPING=1\nSTATUS={_one_line(status)}")
+        self._status = status
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str) -> bool:
         if self._socket is None:
-            return
+            return False
         try:
             self._socket.sendto(text.encode("utf-8", "backslashreplace"), socket.MSG_DONTWAIT, self._address)
         except OSError:
-            return
+            return False
+        return True
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from encoderd.errors import SettingsError
 
 INTEL = 0x8086
-_ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,6 +8,7 @@ setting with its default and one sentence; a test holds the two together.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,12 +38,17 @@ def _absolute(path: Path | None) -> Path | None:
     return path
 
 
+def _as_name(host_name: str) -> str:
+    """The kernel takes any 64 bytes for a host name; a worker's name must do for the queue and the command line."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", host_name).lstrip("_.-")[:63] or "encoderd"
+
+
 class DaemonSettings(Section):
     """The daemon itself."""
 
     state_dir: Path = Field(Path("/var/lib/encoderd"), description="Folder for the queue, receipts and job logs.")
     worker: Name = Field(
-        default_factory=lambda: socket.gethostname() or "encoderd",
+        default_factory=lambda: _as_name(socket.gethostname()),
         description="Name under which this daemon claims jobs; the host name when it is not set.",
     )
     concurrency: int = Field(1, ge=1, le=16, description="Recordings encoded at the same time; one fills an iGPU.")

@@ -24,9 +24,14 @@ def _sentence(detail: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{name} is missing."
     message = str(detail["msg"]).removeprefix("Value error, ").rstrip(".")
     if not name:
-        return f"{message[0].upper()}{message[1:]}."
+        return _capital(message) + ("" if message.endswith("?") else ".")
     unit = _unit(name)
     return f"{name} = {detail.get('input')!r}: {message[0].lower()}{message[1:]}{unit}."
+
+
+def _capital(sentence: str) -> str:
+    """A setting's name keeps its spelling, also at the start."""
+    return sentence if "_" in sentence.split(maxsplit=1)[0] else sentence[0].upper() + sentence[1:]
 
 
 def _unit(name: str) -> str:
