@@ -1,0 +1,160 @@
+"""
+The child process: `python -m encoderd.encode.child` reads one request from stdin, does it, speaks messages, exits.
+
+stdout belongs to the messages alone; anything else that prints there lands in stderr, which is the job's log.
+The child dies with its parent (PR_SET_PDEATHSIG), and takes SIGTERM's default action: nothing in it needs tidying.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TextIO
+
+from encoderd.encode.failures import EncodeFailed, crashed
+from encoderd.encode.messages import (
+    Build,
+    BuildRequest,
+    Encoded,
+    EncodeRequest,
+    Failed,
+    Message,
+    TrialRequest,
+    Verified,
+    read_request,
+    to_line,
+)
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Do one request; exit code 0 when a final message was sent."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        return 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's business
+    say = _speaker()
+    try:
+        request = read_request(sys.stdin.readline())
+        match request:
+            case EncodeRequest():
+                _encode(request, say)
+            case TrialRequest():
+                from encoderd.encode.trial import run_trial
+
+                _quiet_ffmpeg()
+                say(run_trial(request))
+            case BuildRequest():
+                say(_build())
+    except EncodeFailed as failure:
+        say(_failed(failure))
+    except MemoryError:
+        say(
+            _failed(
+                crashed("The child ran out of memory.", remedy="Give the guest more memory, or encode less at once.")
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - the last door: whatever it is, the daemon hears of it
+        traceback.print_exc()
+        say(_failed(crashed(f"{type(error).__name__}: {error}", remedy="See the job's log: encoderd logs JOB")))
+    return 0
+
+
+def _speaker() -> Callable[[Message], None]:
+    """Keep the real stdout for messages and let fd 1 be stderr."""
+    out: TextIO = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def say(message: Message) -> None:
+        with lock:
+            out.write(to_line(message))
+            out.flush()
+
+    return say
+
+
+def _failed(failure: EncodeFailed) -> Failed:
+    return Failed(
+        kind=failure.kind,
+        event=failure.event,
+        reason=failure.message,
+        remedy=failure.remedy,
+        place=failure.place,
+    )
+
+
+def _quiet_ffmpeg() -> None:
+    """FFmpeg's own callback prints its lines to stderr; a Python callback could deadlock between threads."""
+    import av.logging
+
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.INFO)
+
+
+def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
+    from encoderd.encode.engine import encode
+
+    _quiet_ffmpeg()
+    os.nice(request.nice)
+    _prefer_for_oom()
+    started_s = time.monotonic()
+    result = encode(request, say)
+    say(Verified(findings=[finding.as_json() for finding in result.findings]))
+    result.raise_if_unproven()
+    fd = os.open(request.partial, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+        written = os.fstat(fd)
+    finally:
+        os.close(fd)
+    receipt = {**result.receipt, "wall_s": round(time.monotonic() - started_s, 3)}
+    say(Encoded(size_bytes=written.st_size, mtime_ns=written.st_mtime_ns, receipt=receipt))
+
+
+def _prefer_for_oom() -> None:
+    """When memory runs out, the kernel shall end the child, not the daemon that knows the queue."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("500")
+    except OSError:
+        return
+
+
+def _build() -> Build:
+    import av
+    import av.codec
+    import av.codec.hwaccel
+
+    wanted = ("h264_qsv", "libx264", "h264_vaapi", "aac")
+    return Build(
+        pyav=av.__version__,
+        ffmpeg=av.ffmpeg_version_info,
+        libraries={name: ".".join(map(str, version)) for name, version in av.library_versions.items()},
+        encoders=[name for name in wanted if name in av.codec.codecs_available and _is_encoder(name)],
+        hardware=list(av.codec.hwaccel.hwdevices_available()),
+    )
+
+
+def _is_encoder(name: str) -> bool:
+    import av.codec.codec
+
+    try:
+        return av.codec.Codec(name, "w").is_encoder
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # a driver that hangs in its destructors must not keep a finished child alive

@@ -1,0 +1,190 @@
+"""
+The language between the daemon and the child: one JSON object per line, with a `type`.
+
+The child reads one request from stdin and answers on stdout with messages until `encoded`, `failed`, `build` or
+`trial_done` ends the talk. Unknown keys are ignored, unknown types are skipped, so that either side may be newer.
+Paths are `os.fsdecode` strings; JSON escapes keep bytes that are not UTF-8 intact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeRequest:
+    """Encode `source` into `partial`. The source's size in bytes and mtime in ns are those it was admitted with."""
+
+    TYPE = "encode"
+    job: int
+    source: str
+    partial: str
+    size_bytes: int
+    mtime_ns: int
+    encoder: str
+    container: str
+    quality: int
+    preset: str
+    deinterlace: str
+    audio_bit_rate_bps: int
+    verify: str
+    nice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRequest:
+    """Encode a few frames in memory through the very path that jobs take."""
+
+    TYPE = "trial"
+    encoder: str
+    quality: int
+    preset: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """Say what this PyAV and FFmpeg are and can do."""
+
+    TYPE = "build"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What the recording holds, in one readable line per stream; `duration_s` is 0 when the container claims none."""
+
+    TYPE = "probed"
+    format: str
+    duration_s: float
+    streams: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The encoder is open. `granted` is what it really does: profile, level, rate control, size, frame rate…"""
+
+    TYPE = "started"
+    encoder: str
+    granted: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """
+    How far the attempt is. `out_time_s` is the muxed time in seconds, the measure of progress; `speed_x` is muxed
+    seconds per wall second; `done_ratio` is the share of the source's bytes that were read (0…1).
+    """
+
+    TYPE = "progress"
+    phase: str  # "encoding", "draining" or "verifying"
+    out_time_s: float
+    frames: int
+    fps: float
+    speed_x: float
+    size_bytes: int
+    done_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """The judgement on the written file: findings as JSON, in the order they were made."""
+
+    TYPE = "verified"
+    findings: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """The partial file is complete, verified and on disk (fsync); `receipt` tells all of it."""
+
+    TYPE = "encoded"
+    size_bytes: int
+    mtime_ns: int
+    receipt: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The attempt is over. `kind` is a FailureKind, `event` a JobEvent, `place` a failures.Place."""
+
+    TYPE = "failed"
+    kind: str
+    event: str
+    reason: str
+    remedy: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    TYPE = "build"
+    pyav: str
+    ffmpeg: str
+    libraries: dict[str, str]
+    encoders: list[str]
+    hardware: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialDone:
+    """The trial's frames came back as they went in. `psnr_db` compares luma with the deinterlaced source."""
+
+    TYPE = "trial_done"
+    encoder: str
+    frames: int
+    wall_s: float
+    psnr_db: float
+    granted: dict[str, str]
+
+
+Request = EncodeRequest | TrialRequest | BuildRequest
+Message = Probed | Started | Progress | Verified | Encoded | Failed | Build | TrialDone
+
+_REQUESTS: Mapping[str, type[Request]] = {kind.TYPE: kind for kind in (EncodeRequest, TrialRequest, BuildRequest)}
+_MESSAGES: Mapping[str, type[Message]] = {
+    kind.TYPE: kind for kind in (Probed, Started, Progress, Verified, Encoded, Failed, Build, TrialDone)
+}
+
+
+def to_line(message: Request | Message) -> str:
+    """Return the message as one line of ASCII, with its newline."""
+    return json.dumps({"type": message.TYPE, **asdict(message)}) + "\n"
+
+
+def read_request(line: str) -> Request:
+    """
+    Return the request in `line`.
+
+    Raises:
+        ValueError: it is not a request this version knows, or a field is missing.
+    """
+    request: Request | None = _read(line, _REQUESTS)
+    if request is None:
+        raise ValueError(f"not a request: {line[:200]!r}")
+    return request
+
+
+def read_message(line: str) -> Message | None:
+    """Return the message in `line`, None for anything that is not one (a stray print, a newer message)."""
+    try:
+        message: Message | None = _read(line, _MESSAGES)
+    except ValueError:
+        return None
+    return message
+
+
+def _read(line: str, kinds: Mapping[str, type[Any]]) -> Any:
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None
+    kind = kinds.get(str(data.get("type"))) if isinstance(data, dict) else None
+    if kind is None:
+        return None
+    names = {known.name for known in fields(kind)}
+    try:
+        return kind(**{name: value for name, value in data.items() if name in names})
+    except TypeError as error:
+        raise ValueError(f"incomplete {data['type']}: {error}") from None

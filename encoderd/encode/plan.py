@@ -1,0 +1,173 @@
+"""The encode plan: what becomes of each stream, with which filters and which codec options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from encoderd.encode.failures import rejected
+from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
+from encoderd.encode.messages import EncodeRequest
+
+#: The encoder's clock. h264_qsv rounds timestamps to 90 kHz, so nothing finer would survive it.
+VIDEO_TIME_BASE = Fraction(1, 90_000)
+#: MP4's edit lists count in this clock; its default of 1 ms would move the first picture.
+MOVIE_TIMESCALE = 90_000
+#: Seconds between key frames at most: where a player can jump to.
+GOP_S = 3
+#: Audio that MP4 and Matroska take as it is.
+COPIED_AUDIO = frozenset({"aac", "ac3", "eac3"})
+#: libavformat's names of the two containers.
+MUXERS = {"mp4": "mp4", "mkv": "matroska"}
+#: The mark in the output by which encoderd knows its own work and never encodes it again.
+COMMENT = "Encoded by encoderd"
+
+Filter = tuple[str, str]  # name, arguments as libavfilter writes them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoPlan:
+    """
+    The video stream: `width` × `height` pixels of the output (always even), the filter chain in order, the encoder
+    and its options. Options are what libavcodec is asked for; what it grants is read back when it is open.
+    """
+
+    index: int
+    encoder: str
+    width: int
+    height: int
+    pix_fmt: str
+    frame_rate: Fraction
+    sample_aspect_ratio: Fraction
+    filters: tuple[Filter, ...]
+    options: dict[str, str]
+    decoder_threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioPlan:
+    """One audio stream: copied when `bit_rate_bps` is 0, else decoded and encoded to AAC at that rate."""
+
+    index: int
+    codec: str
+    bit_rate_bps: int
+    language: str
+    title: str
+    default: bool
+
+    @property
+    def copied(self) -> bool:
+        return self.bit_rate_bps == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodePlan:
+    video: VideoPlan
+    audio: tuple[AudioPlan, ...]
+    muxer: str
+    muxer_options: dict[str, str]
+    comment: str
+    notes: tuple[str, ...]
+
+
+def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
+    """
+    Decide what becomes of each stream of `media`.
+
+    Raises:
+        EncodeFailed: there is no video to encode.
+    """
+    if media.comment.startswith(COMMENT):
+        raise rejected(
+            "This file is an output of encoderd; encoding it again would only make it worse.",
+            remedy="Keep outputs out of the watch folders.",
+        )
+    if not media.video:
+        kinds = "only audio" if media.audio else "neither video nor audio"
+        raise rejected(
+            f"There is no video in this recording ({kinds} in {media.format}).",
+            remedy="Move it out of the watch folder, or add its name to ignore.",
+        )
+    video = media.video[0]
+    notes = [f"video stream {other.index} ({other.codec}) left out" for other in media.video[1:]]
+    notes += [f"left out: {other}" for other in media.other]
+    audio = []
+    for stream in media.audio:
+        if stream.sample_rate_hz and stream.channels:
+            audio.append(_audio_plan(stream, request))
+        else:
+            notes.append(f"audio stream {stream.index} ({stream.codec}) left out: no sample rate or channels in it")
+    return EncodePlan(
+        video=video_plan(video, request.encoder, request.quality, request.preset, request.deinterlace),
+        audio=tuple(audio),
+        muxer=MUXERS[request.container],
+        muxer_options={"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
+        if request.container == "mp4"
+        else {},
+        comment=f"{COMMENT}, job {request.job}",
+        notes=(*media.notes, *notes),
+    )
+
+
+def video_plan(video: VideoInfo, encoder: str, quality: int, preset: str, deinterlace: str) -> VideoPlan:
+    """Return the plan of the one video stream; trial and jobs share it, so that a trial proves what jobs do."""
+    rate = video.frame_rate or Fraction(30000, 1001)
+    gop = max(1, round(rate * GOP_S))
+    return VideoPlan(
+        index=video.index,
+        encoder=encoder,
+        width=video.width // 2 * 2,
+        height=video.height // 2 * 2,
+        pix_fmt="nv12",
+        frame_rate=rate,
+        sample_aspect_ratio=video.sample_aspect_ratio,
+        filters=filters(deinterlace, "nv12"),
+        options=codec_options(encoder, quality, preset, gop),
+        # One thread decodes MPEG-2 faster than any deinterlacer takes it; more only steal from the encoder. The
+        # decoders of H.264 and HEVC are slower and scale over threads: 0 lets libavcodec choose.
+        decoder_threads=1 if video.codec in {"mpeg2video", "mpeg1video"} else 0,
+    )
+
+
+def filters(deinterlace: str, pix_fmt: str) -> tuple[Filter, ...]:
+    """
+    Return the filter chain. bwdif touches only frames flagged interlaced and keeps one frame for each (rate = frame).
+
+    Source: ffmpeg-filters, bwdif: deint=interlaced.
+    """
+    chain: list[Filter] = []
+    if deinterlace == "auto":
+        chain.append(("bwdif", "mode=send_frame:parity=auto:deint=interlaced"))
+    chain.append(("format", f"pix_fmts={pix_fmt}"))
+    return tuple(chain)
+
+
+def codec_options(encoder: str, quality: int, preset: str, gop: int) -> dict[str, str]:
+    """
+    Return libavcodec's private and generic options; any that is left over after opening is a defect.
+
+    For h264_qsv a global_quality without qscale and without a maximal rate is ICQ. `bf` is set because the runtimes'
+    own defaults differ; forced_idr makes every asked-for key frame one that a player can jump to.
+    """
+    if encoder == "h264_qsv":
+        return {
+            "global_quality": str(quality),
+            "preset": preset,
+            "profile": "high",
+            "g": str(gop),
+            "bf": "2",
+            "forced_idr": "1",
+            "async_depth": "4",
+        }
+    return {"crf": str(quality), "preset": preset, "profile": "high", "g": str(gop)}
+
+
+def _audio_plan(stream: AudioInfo, request: EncodeRequest) -> AudioPlan:
+    return AudioPlan(
+        index=stream.index,
+        codec=stream.codec,
+        bit_rate_bps=0 if stream.codec in COPIED_AUDIO else request.audio_bit_rate_bps,
+        language=stream.language,
+        title=stream.title,
+        default=stream.default,
+    )

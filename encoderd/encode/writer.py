@@ -1,0 +1,235 @@
+"""The writing end of a transcode: encoders and muxer of the partial file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+import av.logging
+from av.audio.frame import AudioFrame
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+
+from encoderd.encode import granted
+from encoderd.encode.facts import TranscodeFacts
+from encoderd.encode.failures import device, encoder_failed, output_failed
+from encoderd.encode.plan import VIDEO_TIME_BASE, EncodePlan, VideoPlan
+
+
+class Writer:
+    """The output file: encoders and muxer. Opening opens the encoder, the moment where a GPU says no."""
+
+    def __init__(self, plan: EncodePlan, target: str, source: InputContainer, facts: TranscodeFacts) -> None:
+        self._plan = plan
+        self._target = target
+        self._facts = facts
+        self._last_pts: int | None = None
+        self._last_dts: dict[int, int] = {}
+        self._frame_ticks = round(1 / (plan.video.frame_rate * VIDEO_TIME_BASE))
+        self.out_time_s = 0.0
+        self._log_before = _log_size()
+        self._container = self._open()
+        try:
+            self._video = add_video(self._container, plan.video, source.streams[plan.video.index], facts.granted)
+            self._streams: list[Stream] = [self._video]
+            for audio in plan.audio:
+                template: Any = source.streams[audio.index]
+                if audio.copied:
+                    stream: Any = self._container.add_stream_from_template(template)
+                else:
+                    stream = self._container.add_stream("aac", rate=template.codec_context.sample_rate)
+                    stream.codec_context.layout = aac_layout(template.codec_context.channels)
+                    stream.codec_context.bit_rate = audio.bit_rate_bps
+                if audio.language:
+                    stream.metadata["language"] = audio.language
+                if audio.title:
+                    stream.metadata["title"] = audio.title
+                stream.disposition = 1 if audio.default else 0
+                self._streams.append(stream)
+        except BaseException:
+            self._container.close()
+            raise
+
+    @property
+    def size_bytes(self) -> int:
+        try:
+            return os.stat(self._target).st_size
+        except OSError:
+            return 0
+
+    def write(self, position: int, item: VideoFrame | AudioFrame | Packet[Any]) -> None:
+        """Encode a frame, or take a packet as it is, and mux what is ready."""
+        if isinstance(item, VideoFrame):
+            self._write_video(item)
+        elif isinstance(item, Packet):
+            self._mux(position, item, int(item.duration or 0))
+        else:
+            for packet in self._encode(position, item):
+                self._mux(position, packet, int(packet.duration or 0))
+
+    def finish(self) -> None:
+        """Drain the encoders and write the trailer. Raises EncodeFailed when that fails."""
+        self._write_video(None)
+        for position, audio in enumerate(self._plan.audio, start=1):
+            if not audio.copied:
+                for packet in self._encode(position, None):
+                    self._mux(position, packet, int(packet.duration or 0))
+        try:
+            self._container.close()
+        except (av.error.FFmpegError, OSError) as error:
+            raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
+
+    def close(self) -> None:
+        """Give the file back after a failure; what is in it is of no use then."""
+        try:
+            self._container.close()
+        except (av.error.FFmpegError, OSError, ValueError):
+            return
+
+    def _open(self) -> OutputContainer:
+        try:
+            container = av.open(self._target, "w", format=self._plan.muxer, container_options=self._plan.muxer_options)
+        except (av.error.FFmpegError, OSError) as error:
+            raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
+        container.metadata["comment"] = self._plan.comment
+        return container
+
+    def _write_video(self, frame: VideoFrame | None) -> None:
+        if frame is not None:
+            if not self._in_time(frame):
+                return
+            self._facts.frames_encoded += 1
+        for packet in self._encode(0, frame):
+            self._facts.packets_encoded += 1
+            if packet.size == 0:
+                raise device(
+                    f"{self._plan.video.encoder} returned an empty packet (frame {self._facts.packets_encoded}).",
+                    remedy="A GPU that hangs does this; see dmesg for GPU HANG, then: encoderd check",
+                )
+            self._mux(0, packet, int(packet.duration or 0) or self._frame_ticks)
+
+    def _in_time(self, frame: VideoFrame) -> bool:
+        """Put the frame on the encoder's clock; False when it does not come after the one before."""
+        time_base = Fraction(frame.time_base or VIDEO_TIME_BASE)
+        if frame.pts is None:
+            pts = 0 if self._last_pts is None else self._last_pts + self._frame_ticks
+        else:
+            pts = round(frame.pts * time_base / VIDEO_TIME_BASE)
+        if self._last_pts is not None and pts <= self._last_pts:
+            self._facts.streams[0].dropped += 1
+            return False
+        self._last_pts = pts
+        frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
+        return True
+
+    def _encode(self, position: int, frame: Any) -> list[Packet[Any]]:
+        stream: Any = self._streams[position]
+        try:
+            packets: list[Packet[Any]] = stream.encode(frame)
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError) as error:
+            name = self._plan.video.encoder if position == 0 else "aac"
+            words = _last_words(name, self._log_before) or str(error)
+            raise encoder_failed(name, "encoding", words) from error
+        return packets
+
+    def _mux(self, position: int, packet: Packet[Any], duration: int) -> None:
+        facts = self._facts.streams[position]
+        if packet.dts is None:
+            packet.dts = packet.pts
+        if packet.dts is None or packet.dts <= self._last_dts.get(position, packet.dts - 1):
+            facts.dropped += 1
+            return
+        if packet.pts is None:
+            packet.pts = packet.dts
+        self._last_dts[position] = packet.dts
+        packet.duration = duration
+        time_base = Fraction(packet.time_base or VIDEO_TIME_BASE)
+        end_s = (packet.pts + duration) * time_base
+        facts.cover(packet.pts * time_base, end_s)
+        facts.muxed += 1
+        packet.stream = self._streams[position]
+        try:
+            self._container.mux_one(packet)
+        except (av.error.FFmpegError, OSError) as error:
+            raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
+        if position == 0:
+            self.out_time_s = max(self.out_time_s, float(end_s))
+
+
+def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record: dict[str, str]) -> Any:
+    """
+    Add the planned video stream and open its encoder; `record` receives what was granted.
+
+    Raises:
+        EncodeFailed: the encoder refuses, or ignores an option.
+    """
+    stream: Any = container.add_stream(plan.encoder, rate=plan.frame_rate, options=dict(plan.options))
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
+    context.time_base = VIDEO_TIME_BASE
+    if plan.sample_aspect_ratio:
+        context.sample_aspect_ratio = plan.sample_aspect_ratio
+    source = template.codec_context
+    for tag in ("color_primaries", "color_trc", "colorspace", "color_range"):
+        setattr(context, tag, getattr(source, tag))
+    if plan.encoder == "libx264":
+        context.thread_type = "FRAME"  # PyAV's default slices the picture: slower, and larger
+    before = _log_size()
+    if plan.encoder == "h264_qsv":
+        av.logging.set_libav_level(av.logging.VERBOSE)  # at opening it says what the runtime granted
+    try:
+        context.open()
+    except MemoryError:
+        raise
+    except (av.error.FFmpegError, OSError, ValueError, NotImplementedError) as error:
+        raise encoder_failed(plan.encoder, "opening", _last_words(plan.encoder, before) or str(error)) from error
+    finally:
+        av.logging.set_libav_level(av.logging.INFO)
+    if context.options:
+        raise encoder_failed(plan.encoder, "opening", f"options it does not know: {sorted(context.options)}")
+    record.update(
+        {
+            "encoder": plan.encoder,
+            "size": f"{plan.width}x{plan.height}",
+            "frame_rate": str(plan.frame_rate),
+            "sample_aspect_ratio": str(plan.sample_aspect_ratio).replace("/", ":"),
+        }
+    )
+    record.update(granted.from_parameter_sets(bytes(context.extradata or b"")))
+    if plan.encoder == "h264_qsv":
+        record.update(granted.from_qsv_log(_log_since(before)))
+    else:
+        record["rate_control"] = f"CRF {plan.options['crf']}"
+    return stream
+
+
+def aac_layout(channels: int) -> str:
+    """Return the layout that AAC gets for a source of so many channels: mono, stereo, or 5.1 for more."""
+    return {1: "mono", 2: "stereo"}.get(channels, "5.1" if channels >= 6 else "stereo")
+
+
+def _log_size() -> int:
+    """FFmpeg writes its lines to standard error, which for a job is its log file."""
+    return os.fstat(2).st_size
+
+
+def _log_since(position: int) -> str:
+    if not stat.S_ISREG(os.fstat(2).st_mode):  # a terminal or a pipe cannot be read back
+        return ""
+    with open("/proc/self/fd/2", "rb") as log:
+        log.seek(max(position, os.fstat(2).st_size - 65_536))
+        return log.read(65_536).decode("utf-8", "replace")
+
+
+def _last_words(encoder: str, position: int) -> str:
+    """Return the encoder's own last line since `position` of the log: it says more than the error's number."""
+    lines = [line for line in _log_since(position).splitlines() if line.startswith(f"[{encoder} @")]
+    return lines[-1].partition("] ")[2].rstrip(". ") if lines else ""
