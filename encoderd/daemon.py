@@ -1,0 +1,270 @@
+"""
+The daemon: wires the rooms. One thread, one `tick(now)`; everything that changes the queue happens in it.
+
+intake's candidates are added, due jobs are claimed while the gate is open, attempts are driven on, leases are kept,
+and those of the dead are given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import FrameType
+
+from encoderd.attempt import Shop
+from encoderd.errors import DatabaseLocked, EncoderdError, SettingsError
+from encoderd.folders import Folders
+from encoderd.gate import Gate
+from encoderd.intake.watcher import Watcher
+from encoderd.jobs import Candidate, JobState
+from encoderd.logs import configure, get_logger
+from encoderd.notify import Notifier
+from encoderd.queue.store import Store
+from encoderd.queue.worker_lock import WorkerLock
+from encoderd.settings import Settings
+from encoderd.state_folder import StateFolder
+from encoderd.status import Status, look
+from encoderd.workshop import Workshop
+
+#: Longest sleep between ticks, in seconds: how late a wish from the command line is heard.
+TICK_S = 1.0
+#: The same while a child runs: how late a stall limit strikes.
+CHILD_TICK_S = 0.25
+#: How often a running recording is compared with what was admitted, and status.json is written.
+LOOK_S = 2.0
+#: How long the database may be locked by others before the daemon gives up.
+LOCKED_S = 120.0
+#: Candidates that one tick admits: a first start with 100,000 recordings must not hold it up.
+ADMIT_AT_ONCE = 500
+
+
+class Daemon:
+    """
+    Built from settings, driven by `run` (or by `start` and `tick` in tests). `load` reads the settings for SIGHUP.
+
+    Raises (start): SettingsError, FolderError, DatabaseError, WorkerTaken.
+    """
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings] | None = None) -> None:
+        self.settings = settings
+        self.state = StateFolder(settings.daemon.state_dir)
+        self._load = load
+        self._notifier = Notifier()
+        self._stopping = False
+        self._reload = False
+        self._stack = ExitStack()
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._due: dict[str, float] = {}
+        self._waiting: list[Candidate] = []  # whole, but not yet in the queue
+        self.counts: dict[JobState, int] = {}  # jobs by state, and the operator's flag, as of the last look
+        self.paused = False
+        self._counter = -1
+        self._locked_since_s: float | None = None
+        self._status: Status | None = None
+
+    # --- life
+
+    def start(self) -> None:
+        """Open everything, give back what a former daemon of this name left, and begin to watch."""
+        self.state.prepare()
+        worker, queue = self.settings.daemon.worker, self.settings.queue
+        self._stack.enter_context(WorkerLock(self.settings.database, worker))
+        self.store = self._stack.enter_context(Store.open(self.settings.database, busy_timeout_s=queue.busy_timeout_s))
+        for job in self.store.release_worker(worker, now=time.time(), retry_pause_s=queue.retry_pause_s):
+            get_logger().warning("queue.job_recovered", job=job.id, recording=job.relative_path)
+        self.gate = Gate(self.settings.preflight, self.settings.encode, self.state.trial_log)
+        self.folders = Folders(self.settings)
+        shop = Shop(store=self.store, state=self.state, worker=worker)
+        self.workshop = Workshop(shop, self.settings, self.gate, self.folders)
+        self.workshop.sweep_partials()
+        self._watch()
+        get_logger().info("daemon.started", worker=worker, database=self.settings.database, pid=os.getpid())
+
+    def run(self) -> None:
+        """Tick until SIGTERM or SIGINT; then end the children, give their jobs back, and return."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self.start()
+        try:
+            self._notifier.ready("watching")
+            watchdog_s = self._notifier.watchdog_period_s
+            while not self._stopping:
+                now_s = time.monotonic()
+                self.tick(now_s)
+                if watchdog_s is not None and self._is_due("watchdog", now_s, watchdog_s):
+                    self._notifier.watchdog()
+                self._sleep(now_s)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End children and threads, give the jobs back, close the queue."""
+        self._notifier.stopping("stopping")
+        try:
+            self.workshop.close(self.settings.daemon.stop_limit_s)
+        finally:
+            self.watcher.stop()
+            self.gate.stop()
+            self._stack.close()
+            self.state.write_status({"pid": 0, "status": "stopped", "updated_at": time.time()})
+            get_logger().info("daemon.stopped")
+
+    def wake(self) -> None:
+        """End the sleep between ticks; callable from any thread and from signal handlers."""
+        with contextlib.suppress(OSError):
+            os.write(self._wake_write, b".")
+
+    def _watch(self) -> None:
+        self.watcher = Watcher(self.settings.watch, self.settings.intake, on_event=self.wake)
+        self.watcher.start()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload = True
+        else:
+            self._stopping = True
+        self.wake()
+
+    def _sleep(self, now_s: float) -> None:
+        children = [*self.workshop.children, *([self.gate.trial] if self.gate.trial is not None else [])]
+        longest_s = CHILD_TICK_S if children else TICK_S
+        until_s = now_s + longest_s if not self._waiting else now_s
+        for child in children:
+            self._selector.register(child, selectors.EVENT_READ)
+        try:
+            self._selector.select(max(0.0, min(until_s, self.watcher.next_due_s(now_s)) - time.monotonic()))
+        finally:
+            for child in children:
+                self._selector.unregister(child)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake_read, 4096):
+                pass
+
+    # --- one step
+
+    def tick(self, now_s: float) -> None:
+        """Do all that is due at `now_s` (monotonic seconds)."""
+        if self._reload:
+            self._reload = False
+            self._reload_settings()
+        self._waiting += self.watcher.poll(now_s)
+        try:
+            self._admit()
+            self.workshop.drive(now_s, look=self._is_due("recordings", now_s, LOOK_S))
+            self._forget_changed()
+            self._look_at_queue(now_s)
+            self.gate.tick(now_s, self._wanted_encoders())
+            self.folders.tick(now_s)
+            if self.counts.get(JobState.QUEUED):
+                self.workshop.claim(now_s)
+            self._locked_since_s = None
+        except DatabaseLocked as error:
+            self._endure(error, now_s)
+        if self._is_due("status", now_s, LOOK_S):
+            self._tell()
+
+    def _endure(self, error: DatabaseLocked, now_s: float) -> None:
+        """Somebody holds the database: everything stays as it is, and the next tick tries again, for a while."""
+        if self._locked_since_s is None:
+            self._locked_since_s = now_s
+            get_logger().warning("queue.database_locked", reason=error.message, remedy=error.remedy)
+        elif now_s - self._locked_since_s > LOCKED_S:
+            raise error
+
+    def _is_due(self, what: str, now_s: float, period_s: float) -> bool:
+        if now_s < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now_s + period_s
+        return True
+
+    def _admit(self) -> None:
+        batch = self._waiting[:ADMIT_AT_ONCE]
+        if not batch:
+            return
+        for job in self.store.add_many(batch, now=time.time()):
+            get_logger().info(
+                "queue.job_added", job=job.id, watch=job.watch, recording=job.relative_path, size_bytes=job.size_bytes
+            )
+        del self._waiting[: len(batch)]
+        self._due.pop("counts", None)
+
+    def _forget_changed(self) -> None:
+        """Let intake offer the recordings again that changed under an attempt, once they have settled."""
+        while self.workshop.changed:
+            self.watcher.forget(*self.workshop.changed.pop())
+
+    def _look_at_queue(self, now_s: float) -> None:
+        """Keep our leases, take back those of the dead, hear the operator's wishes, count."""
+        daemon = self.settings.daemon
+        if self._is_due("leases", now_s, daemon.lease_s / 4):
+            self.workshop.keep_leases()
+            for job in self.store.recover(now=time.time(), retry_pause_s=self.settings.queue.retry_pause_s):
+                get_logger().warning("queue.job_recovered", job=job.id, recording=job.relative_path)
+        if self._is_due("logs", now_s, 3600):
+            running = [attempt.job.id for attempt in self.workshop.attempts]
+            self.state.sweep_logs(time.time() - daemon.log_keep_days * 86_400, keep=running)
+        counter = self.store.change_counter()
+        if counter != self._counter or self._is_due("counts", now_s, LOOK_S if self.workshop.attempts else 10.0):
+            self._counter = counter
+            self.workshop.cancel_wanted()
+            self.counts = self.store.counts()
+            self.paused = self.store.paused()
+
+    def _wanted_encoders(self) -> set[str]:
+        """The `encoder` settings that queued jobs wait for; a closed gate is not tried for an empty queue."""
+        if not self.counts.get(JobState.QUEUED):
+            return set()
+        return {self.settings.encode_for(folder.name).encoder for folder in self.settings.watch}
+
+    # --- settings and status
+
+    def _reload_settings(self) -> None:
+        """SIGHUP: new settings are taken whole or refused whole; running attempts keep theirs."""
+        if self._load is None:
+            return
+        self._notifier.reloading()
+        try:
+            new = self._load()
+            self._refuse_fixed(new)
+        except EncoderdError as error:
+            get_logger().error("daemon.reload_refused", reason=error.message, remedy=error.remedy)
+        else:
+            self.watcher.stop()
+            self.gate.stop()
+            self.settings = new
+            configure(new.daemon.log_level, new.daemon.log_format)
+            self.gate = Gate(new.preflight, new.encode, self.state.trial_log)
+            self.folders = Folders(new)
+            self.workshop.refit(new, self.gate, self.folders)
+            self._watch()
+            self._due.clear()
+            get_logger().info("daemon.reloaded")
+        self._notifier.ready(look(self).status)
+
+    def _refuse_fixed(self, new: Settings) -> None:
+        old = self.settings
+        fixed = {
+            "daemon.state_dir": old.daemon.state_dir != new.daemon.state_dir,
+            "daemon.worker": old.daemon.worker != new.daemon.worker,
+            "queue.database": old.database != new.database,
+        }
+        changed = [name for name, differs in fixed.items() if differs]
+        if changed:
+            raise SettingsError(
+                f"{' and '.join(changed)} cannot change while the daemon runs.",
+                remedy="Set it back, or restart: systemctl restart encoderd",
+            )
+
+    def _tell(self) -> None:
+        status = look(self)
+        if status != self._status:
+            self._status = status
+            self.state.write_status({**status.as_json(), "updated_at": time.time()})
+        self._notifier.status(status.status)
