@@ -1,0 +1,51 @@
+"""`encoderd config`: are the settings right, and what are they?"""
+
+from __future__ import annotations
+
+import typer
+
+from encoderd.cli.output import ConfigOption, JsonOption, explained, file_of, say_json, settings_of
+from encoderd.settings import EncodeSettings, Settings
+
+app = typer.Typer(help="Check and show the settings.", no_args_is_help=True)
+
+
+@app.command()
+@explained
+def check(config: ConfigOption = None) -> None:
+    """Read the settings and say what is wrong with them; exit code 2 if anything is."""
+    settings = settings_of(config)
+    where = file_of(config) or "defaults and the environment"
+    typer.echo(f"The settings are right ({where}): {len(settings.watch)} watch folders.")
+
+
+@app.command()
+@explained
+def show(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show every setting as it is in force, with each folder's own encode section."""
+    settings = settings_of(config)
+    sections = settings.model_dump(mode="json")
+    for folder, shown in zip(settings.watch, sections["watch"], strict=True):
+        shown["encode"] = settings.encode_for(folder.name).model_dump(mode="json")
+    if json:
+        say_json(sections)
+        return
+    for name, section in sections.items():
+        if name != "watch":
+            typer.echo(f"[{name}]")
+            _lines(section)
+    for folder, section in zip(settings.watch, sections["watch"], strict=True):
+        typer.echo("[[watch]]")
+        own = _own(settings, settings.encode_for(folder.name))
+        _lines({**section, "encode": own})
+
+
+def _own(settings: Settings, encode: EncodeSettings) -> dict[str, object]:
+    """What a folder overrides."""
+    general, own = settings.encode.model_dump(mode="json"), encode.model_dump(mode="json")
+    return {name: value for name, value in own.items() if general[name] != value}
+
+
+def _lines(section: dict[str, object]) -> None:
+    for name, value in section.items():
+        typer.echo(f"{name} = {value!r}" if value is not None else f"# {name} is not set")

@@ -1,0 +1,149 @@
+"""`encoderd encode IN OUT`: the daemon's own engine for one file, with a progress bar."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from encoderd.cli.checking import try_encoder
+from encoderd.cli.output import ConfigOption, JsonOption, explained, say_json, settings_of, show_findings, size
+from encoderd.encode.failures import EncodeFailed
+from encoderd.encode.messages import Encoded, EncodeRequest, TrialRequest
+from encoderd.encode.publish import check_space, prepare_folder, publish
+from encoderd.encode.supervisor import Child, Limits
+from encoderd.errors import EncoderdError, SettingsError
+from encoderd.findings import Finding, Verdict
+from encoderd.gate import CHOICES
+from encoderd.jobs import readable
+from encoderd.settings import EncodeSettings
+
+
+@explained
+def encode(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The recording.", exists=True, dir_okay=False)],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to make, .mp4 or .mkv; never replaced.")],
+    encoder: Annotated[str | None, typer.Option(help="h264_qsv, auto or libx264.")] = None,
+    quality: Annotated[int | None, typer.Option(help="1 (best) to 51.")] = None,
+    preset: Annotated[str | None, typer.Option(help="veryfast … veryslow.")] = None,
+    verify: Annotated[str | None, typer.Option(help="quick or full.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Encode one file outside the queue, verified and published like any other; the source stays."""
+    container = target.suffix.lower().removeprefix(".")
+    wishes = {"encoder": encoder, "quality": quality, "preset": preset, "verify": verify, "container": container}
+    given = {name: value for name, value in wishes.items() if value is not None}
+    if container not in {"mp4", "mkv"}:
+        raise SettingsError(f"{target.name} ends in neither .mp4 nor .mkv.", remedy="Name the output x.mp4 or x.mkv")
+    settings = settings_of(config, {"encode": given}).encode
+    if os.path.lexists(target):
+        raise EncoderdError(f"{target} exists; it is not replaced.", remedy="Choose another name, or move it away.")
+    folder = target.absolute().parent
+    prepare_folder(folder)
+    check_space(folder, source.stat().st_size, settings.space_margin_mib * 2**20)
+    chosen = _sound_encoder(settings)
+    partial = folder / f".{target.name}.encoderd-{os.getpid()}.partial"
+    with tempfile.NamedTemporaryFile(prefix="encoderd-", suffix=".log", delete=False) as log:
+        log_path = Path(log.name)
+    child = Child(_request(source, partial, settings, chosen), _limits(settings), now_s=time.monotonic(), log=log_path)
+    try:
+        outcome = _watch(child, readable(source.name))
+        if isinstance(outcome, EncodeFailed):
+            raise EncoderdError(outcome.message, remedy=f"{outcome.remedy} (FFmpeg's log: {log_path})")
+        assert isinstance(outcome, Encoded)
+        if not publish(partial, target):
+            raise EncoderdError(f"{target} appeared meanwhile; it is not replaced.", remedy="Choose another name.")
+    finally:
+        child.kill()
+        partial.unlink(missing_ok=True)
+    log_path.unlink(missing_ok=True)
+    _tell(outcome, target, json)
+
+
+def _sound_encoder(settings: EncodeSettings) -> str:
+    """Try the encoders that the setting allows, best first; the first that encodes is taken."""
+    last: EncodeFailed | None = None
+    for name in CHOICES[settings.encoder]:
+        try:
+            request = TrialRequest(encoder=name, quality=settings.quality, preset=settings.preset)
+            try_encoder(request, settings.startup_limit_s)
+        except EncodeFailed as failure:
+            last = failure
+            continue
+        if last is not None:
+            typer.echo(f"encoderd: on the CPU ({name}), because: {last.message}", err=True)
+        return name
+    assert last is not None
+    raise EncoderdError(last.message, remedy=f"{last.remedy} To use the CPU: --encoder libx264")
+
+
+def _request(source: Path, partial: Path, settings: EncodeSettings, encoder: str) -> EncodeRequest:
+    found = source.stat()
+    return EncodeRequest(
+        job=0,
+        source=str(source.absolute()),
+        partial=str(partial),
+        size_bytes=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        encoder=encoder,
+        container=settings.container,
+        quality=settings.quality,
+        preset=settings.preset,
+        deinterlace=settings.deinterlace,
+        audio_bit_rate_bps=settings.audio_bit_rate_bps,
+        verify=settings.verify,
+    )
+
+
+def _limits(settings: EncodeSettings) -> Limits:
+    return Limits(startup_s=settings.startup_limit_s, stall_s=settings.stall_limit_s, drain_s=settings.drain_limit_s)
+
+
+def _watch(child: Child, name: str) -> object:
+    """Show a bar on a terminal, nothing in a pipe, until the child has ended."""
+    if not sys.stderr.isatty():
+        while (outcome := child.poll(time.monotonic())) is None:
+            select.select([child], [], [], 0.2)
+        return outcome
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        "{task.percentage:>3.0f}%",
+        TextColumn("{task.fields[at]}"),
+    )
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=1.0, at="starting")
+        while (outcome := child.poll(time.monotonic())) is None:
+            if child.progress is not None:
+                now = child.progress
+                doing = f"{now.phase} {now.fps:.0f} fps {now.speed_x:.1f}× {size(now.size_bytes)}"
+                bar.update(task, completed=now.done_ratio, at=doing)
+            select.select([child], [], [], 0.2)
+    return outcome
+
+
+def _tell(outcome: Encoded, target: Path, json: bool) -> None:
+    if json:
+        say_json({**outcome.receipt, "published_as": str(target)})
+        return
+    receipt = outcome.receipt
+    show_findings(
+        [
+            Finding(check=one["check"], verdict=Verdict(one["verdict"]), evidence=one["evidence"], remedy=one["remedy"])
+            for one in receipt["findings"]
+        ]
+    )
+    typer.echo(
+        f"{target}: {size(outcome.size_bytes)} of {size(receipt['source']['size_bytes'])}, {receipt['duration_s']} s "
+        f"in {receipt['wall_s']} s ({receipt['speed_x']}×, {receipt['granted']['encoder']})"
+    )

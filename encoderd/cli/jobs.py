@@ -1,0 +1,193 @@
+"""`encoderd queue`: see and steer the jobs. The daemon hears of it through the database."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from encoderd.cli.output import ConfigOption, JsonOption, explained, say_json, settings_of, size, table
+from encoderd.errors import SettingsError
+from encoderd.jobs import Candidate, Job, JobState, readable
+from encoderd.queue.store import Store
+from encoderd.settings import Settings
+
+app = typer.Typer(help="See and steer the jobs.", no_args_is_help=True)
+
+JobArgument = Annotated[int, typer.Argument(help="The job's number, as `encoderd queue list` shows it.")]
+JobsArgument = Annotated[list[int], typer.Argument(help="The jobs' numbers.")]
+
+
+@contextmanager
+def _store(config: Path | None) -> Iterator[tuple[Store, Settings]]:
+    settings = settings_of(config)
+    with Store.open(settings.database, busy_timeout_s=settings.queue.busy_timeout_s, migrate=False) as store:
+        yield store, settings
+
+
+@app.command("list")
+@explained
+def list_jobs(
+    state: Annotated[list[JobState] | None, typer.Option("--state", "-s", help="Only these states.")] = None,
+    watch: Annotated[str | None, typer.Option("--watch", "-w", help="Only this watch folder.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 100,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List jobs: running first, then the queue in its order, then what is over, newest first."""
+    with _store(config) as (store, _):
+        jobs = store.jobs(states=state or (), watch=watch, limit=limit)
+        if json:
+            say_json([_as_json(job) for job in jobs])
+            return
+        rows = [
+            [str(job.id), str(job.state), job.watch, readable(job.relative_path), size(job.size_bytes), _remark(job)]
+            for job in jobs
+        ]
+        table(["job", "state", "folder", "recording", "size", ""], rows, "The queue is empty.")
+
+
+@app.command()
+@explained
+def show(job: JobArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show everything about one job: its history, and the receipt of its output."""
+    with _store(config) as (store, _):
+        found, events = store.job(job), store.events(job)
+    if json:
+        say_json({**_as_json(found), "events": [_event_json(event) for event in events]})
+        return
+    typer.echo(f"job {found.id}  {found.state}  {found.watch}: {readable(found.relative_path)}")
+    typer.echo(f"  recording  {size(found.size_bytes)}, priority {found.priority}, attempts {found.attempts}")
+    if found.reason:
+        typer.echo(
+            f"  {found.failure_kind or 'reason'}  {found.reason}" + (f"\n  → {found.remedy}" if found.remedy else "")
+        )
+    if found.published is not None:
+        _show_published(found.published)
+    for event in events:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+        typer.echo(f"  {when}  {event.event:<19} {event.state_to:<9} {event.reason}".rstrip())
+
+
+def _show_published(published: Any) -> None:
+    receipt = published.get("receipt", {})
+    typer.echo(f"  output     {published.get('path')}, {size(published.get('size_bytes', 0))}")
+    if receipt:
+        granted = ", ".join(f"{name} {value}" for name, value in receipt.get("granted", {}).items())
+        typer.echo(f"  encode     {granted}; {receipt.get('wall_s')} s, {receipt.get('speed_x')}×")
+        for finding in receipt.get("findings", []):
+            typer.echo(f"  {finding['verdict']:<10} {finding['check']}: {finding['evidence']}")
+
+
+@app.command()
+@explained
+def add(
+    recordings: Annotated[list[Path], typer.Argument(help="Files inside a watch folder.", exists=True, dir_okay=False)],
+    priority: Annotated[int, typer.Option("--priority", "-p", help="Higher goes first.")] = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Queue recordings at once, without waiting for them to settle: you vouch that they are complete."""
+    with _store(config) as (store, settings):
+        for path in recordings:
+            candidate = _candidate(settings, path)
+            job = store.add(candidate, now=time.time(), priority=priority)
+            shown = readable(candidate.relative_path)
+            typer.echo(f"job {job.id}: {shown}" if job is not None else f"{shown} is in the queue already")
+
+
+def _candidate(settings: Settings, path: Path) -> Candidate:
+    real = Path(os.path.realpath(path))
+    for folder in settings.watch:
+        root = Path(os.path.realpath(folder.path))
+        if root in real.parents:
+            found = real.stat()
+            return Candidate(
+                watch=folder.name,
+                relative_path=str(real.relative_to(root)),
+                size_bytes=found.st_size,
+                mtime_ns=found.st_mtime_ns,
+            )
+    known = ", ".join(str(folder.path) for folder in settings.watch) or "none"
+    raise SettingsError(
+        f"{readable(str(path))} is in no watch folder ({known}).",
+        remedy="Move it into one, or encode it directly: encoderd encode IN OUT",
+    )
+
+
+@app.command()
+@explained
+def retry(jobs: JobsArgument, config: ConfigOption = None) -> None:
+    """Queue failed, cancelled or skipped jobs again, or end a waiting job's pause."""
+    with _store(config) as (store, _):
+        for job in jobs:
+            typer.echo(f"job {store.retry(job, now=time.time()).id} is queued")
+
+
+@app.command()
+@explained
+def cancel(jobs: JobsArgument, config: ConfigOption = None) -> None:
+    """Cancel jobs. A running one is ended by the daemon; recordings stay where they are."""
+    with _store(config) as (store, _):
+        for job in jobs:
+            after = store.request_cancel(job, now=time.time())
+            running = after.state is JobState.ENCODING
+            typer.echo(f"job {job} " + ("will be ended by its worker" if running else "is cancelled"))
+
+
+@app.command()
+@explained
+def priority(job: JobArgument, value: Annotated[int, typer.Argument(help="Higher goes first; 0 is normal.")],
+             config: ConfigOption = None) -> None:  # fmt: skip
+    """Give a job another priority."""
+    with _store(config) as (store, _):
+        typer.echo(f"job {job} has priority {store.set_priority(job, value, now=time.time()).priority}")
+
+
+@app.command()
+@explained
+def pause(
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why; shown in the status.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Start no more jobs until `resume`; what runs goes on."""
+    with _store(config) as (store, _):
+        store.pause(now=time.time(), reason=reason)
+        typer.echo("The queue is paused; running jobs go on.")
+
+
+@app.command()
+@explained
+def resume(config: ConfigOption = None) -> None:
+    """Let the queue go on."""
+    with _store(config) as (store, _):
+        store.resume(now=time.time())
+        typer.echo("The queue goes on.")
+
+
+def _remark(job: Job) -> str:
+    if job.state is JobState.QUEUED and job.next_try_at > time.time():
+        return f"again in {job.next_try_at - time.time():.0f} s: {job.reason}"
+    if job.state is JobState.DONE and job.published is not None:
+        return f"→ {job.published.get('path')}"
+    return job.reason
+
+
+def _as_json(job: Job) -> dict[str, Any]:
+    names = (
+        "id", "watch", "relative_path", "size_bytes", "mtime_ns", "state", "priority", "attempts", "interruptions",
+        "added_at", "next_try_at", "started_at", "finished_at", "worker", "failure_kind", "reason", "remedy",
+    )  # fmt: skip
+    return {
+        **{name: getattr(job, name) for name in names},
+        "recording": readable(job.relative_path),
+        "published": dict(job.published) if job.published is not None else None,
+    }
+
+
+def _event_json(event: Any) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in event.__dataclass_fields__}

@@ -1,0 +1,134 @@
+"""`encoderd run | status | logs`: the service itself and what it says."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from encoderd.cli.output import ConfigOption, JsonOption, explained, file_of, say_json, settings_of, size, span, table
+from encoderd.errors import EncoderdError, ExitCode, SettingsError
+from encoderd.logs import configure, get_logger
+from encoderd.settings import load
+from encoderd.state_folder import StateFolder
+
+#: A daemon that has not touched its status for this long, in seconds, while it had work to tell of, is not there.
+_FOLLOW_S = 0.5
+
+
+@explained
+def run(config: ConfigOption = None) -> None:
+    """Watch the folders, encode what is complete; until SIGTERM. This is what the unit starts."""
+    file = file_of(config)
+    settings = load(file)
+    configure(settings.daemon.log_level, settings.daemon.log_format)
+    if not settings.watch:
+        raise SettingsError(
+            "No folder is watched.", remedy=f"Add a [[watch]] with name, path and output to {file or 'a settings file'}"
+        )
+    from encoderd.daemon import Daemon
+
+    try:
+        Daemon(settings, lambda: load(file)).run()
+    except EncoderdError as error:
+        get_logger().critical("daemon.ended", reason=error.message, remedy=error.remedy, exit_code=int(error.exit_code))
+        raise
+
+
+@explained
+def status(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until Ctrl-C.")] = False,
+) -> None:
+    """Say what the daemon is doing. Exit code 1 when it does not run or something holds it up."""
+    settings = settings_of(config)
+    state = StateFolder(settings.daemon.state_dir)
+    try:
+        while True:
+            now = _with_liveness(state.read_status())
+            if json:
+                say_json(now)
+            else:
+                if watch and sys.stdout.isatty():
+                    typer.echo("\033[H\033[2J", nl=False)
+                _show(now)
+            if not watch:
+                break
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        return
+    raise typer.Exit(int(ExitCode.OK if now["alive"] and not now.get("problems") else ExitCode.FAILED))
+
+
+def _with_liveness(status: dict[str, Any]) -> dict[str, Any]:
+    pid = int(status.get("pid", 0))
+    alive = pid > 0 and Path(f"/proc/{pid}").exists()
+    if not status:
+        status = {"status": "it never ran with this state folder"}
+    elif not alive and status.get("pid"):
+        status = {**status, "status": f"not running (the process {pid} is gone)"}
+    return {**status, "alive": alive}
+
+
+def _show(status: dict[str, Any]) -> None:
+    typer.echo(f"encoderd {'runs' if status['alive'] else 'does not run'}: {status['status']}")
+    for one in status.get("running", []) if status["alive"] else []:
+        bar = "█" * round(one["done_ratio"] * 30)
+        typer.echo(
+            f"  job {one['job']}  {one['recording']}\n    {bar:░<30} {one['done_ratio']:4.0%}  {one['phase']}, "
+            f"{span(one['out_time_s'])}, {one['fps']:.0f} fps, {one['speed_x']:.1f}×, {size(one['size_bytes'])}, "
+            f"{one['encoder']}"
+        )
+    for one in status.get("coming", []) if status["alive"] else []:
+        typer.echo(f"  recording  {one['recording']}  {size(one['size_bytes'])}  {one['waiting']}")
+    counts = status.get("counts", {})
+    if counts:
+        typer.echo("  jobs  " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    for place, (reason, remedy) in status.get("problems", {}).items():
+        typer.echo(f"  ! {place}: {reason}\n    → {remedy}")
+
+
+@explained
+def logs(
+    job: Annotated[int | None, typer.Argument(help="The job; all jobs' logs are listed without it.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the attempt has ended.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the log of a job: FFmpeg's own lines, one piece per attempt; or list all logs."""
+    state = StateFolder(settings_of(config).daemon.state_dir)
+    if job is None:
+        found = [(number, path, path.stat()) for number, path in state.job_logs()]
+        if json:
+            say_json([{"job": number, "path": str(path), "size_bytes": stat.st_size} for number, path, stat in found])
+            return
+        when = "%Y-%m-%d %H:%M"
+        rows = [
+            [str(number), time.strftime(when, time.localtime(stat.st_mtime)), size(stat.st_size), str(path)]
+            for number, path, stat in found
+        ]
+        table(["job", "written", "size", "file"], rows, "No job has a log yet.")
+        return
+    path = state.log_of(job)
+    try:
+        with path.open("r", encoding="utf-8", errors="replace") as log:
+            _print_log(log, state, job, follow)
+    except FileNotFoundError:
+        raise EncoderdError(f"Job {job} has no log.", remedy="encoderd logs lists those that have one.") from None
+    except KeyboardInterrupt:
+        return
+
+
+def _print_log(log: Any, state: StateFolder, job: int, follow: bool) -> None:
+    while True:
+        while text := log.read(65_536):
+            sys.stdout.write(text)
+        sys.stdout.flush()
+        running = [one["job"] for one in _with_liveness(state.read_status()).get("running", [])]
+        if not follow or job not in running:
+            return
+        time.sleep(_FOLLOW_S)
