@@ -1,0 +1,102 @@
+# Everything from nothing: each target makes what it needs. `make help` says what there is.
+
+PYTHON ?= python3
+PREFIX ?= /opt/encoderd
+UNITDIR ?= /etc/systemd/system
+SYSUSERSDIR ?= /etc/sysusers.d
+
+VENV := .venv
+PY := $(VENV)/bin/python
+DEMO := -m encoderd.demo
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+# The stamp is written last and holds the checkout's path: a venv that was interrupted, has been moved, or whose
+# Python is gone, is made anew.
+STAMP := $(VENV)/made-for
+SOUND := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" && $(PY) -c '' 2>/dev/null && echo yes)
+
+.PHONY: help demo test lint e2e bench install clean python unsound
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo      see a recording become a verified file; RECORDING=path takes one of yours'
+	@echo 'make test      all tests but the slow ones; ARGS="-k settings" chooses'
+	@echo 'make lint      ruff and mypy'
+	@echo 'make e2e       the slow tests'
+	@echo 'make bench     speed, beside that of FFmpeg'"'"'s command line'
+	@echo 'make install   as root: to $(PREFIX), with unit, user and settings; DESTDIR= and PREFIX= are honoured'
+	@echo 'make clean     remove the venv and what the tools left'
+	@echo 'PYTHON=python3.12 chooses the Python; it must be 3.11 or newer.'
+
+demo: $(STAMP)
+	@$(PY) $(DEMO) $${RECORDING:+"$$RECORDING"}
+
+test: $(STAMP)
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+e2e: $(STAMP)
+	@$(PY) -m pytest tests/e2e $(ARGS)
+
+bench: $(VENV)/bench
+	@$(PY) -m tests.bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# What may be missing, each in one sentence.
+python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	    echo 'Python is missing ($(PYTHON)). On Debian: apt-get install python3 python3-venv' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "encoderd needs Python 3.11 or newer, $(PYTHON) is $$("$(PYTHON)" -V 2>&1)." \
+	         'Name a newer one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo 'The venv module of $(PYTHON) is missing. On Debian: apt-get install python3-venv' >&2; exit 1; }
+
+unsound:
+
+$(STAMP): pyproject.toml $(if $(SOUND),,unsound) | $(if $(SOUND),,python)
+	@rm -f $(VENV)/bench
+	@if test -n "$(SOUND)"; then rm -f $@; else \
+	    echo "Making $(VENV) ..."; rm -rf $(VENV); "$(PYTHON)" -m venv $(VENV); fi
+	@echo 'Installing what encoderd and its tests need ...'
+	@$(PY) $(PIP_INSTALL) -e '.[test]' || { \
+	    echo 'pip could not install the packages: are the network and the package index reachable?' >&2; exit 1; }
+	@$(PY) -c 'import av' || { \
+	    echo 'PyAV cannot be loaded. On a minimal Debian: apt-get install libstdc++6' >&2; exit 1; }
+	@pwd -P > $@
+
+$(VENV)/bench: $(STAMP)
+	@$(PY) $(PIP_INSTALL) -e '.[bench]'
+	@touch $@
+
+# A package maker sets DESTDIR: then nothing of the running system is touched, and the venv's scripts name PREFIX.
+install: HOME_OF_PYTHON = "$(PYTHON)" -c 'import os, sys; print(os.path.realpath(sys._base_executable))'
+install: python
+	@test -n "$(DESTDIR)" || test "$$(id -u)" = 0 || { echo 'Only root can install: sudo make install' >&2; exit 1; }
+	@case "$$($(HOME_OF_PYTHON))" in /root/*|/home/*) \
+	    echo "The service cannot use $$($(HOME_OF_PYTHON)), it is in a home folder." \
+	         'Name another: make install PYTHON=/usr/bin/python3' >&2; exit 1;; esac
+	umask 022; "$(PYTHON)" -m venv "$(DESTDIR)$(PREFIX)"
+	umask 022; "$(DESTDIR)$(PREFIX)/bin/python" $(PIP_INSTALL) --upgrade .
+	@test -z "$(DESTDIR)" || grep -rlIF "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/pyvenv.cfg" \
+	    | while read -r file; do sed -i "s|$(DESTDIR)$(PREFIX)|$(PREFIX)|g" "$$file"; done
+	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(SYSUSERSDIR)" "$(DESTDIR)/etc/encoderd" "$(DESTDIR)/usr/local/bin"
+	sed 's|/opt/encoderd|$(PREFIX)|g' systemd/encoderd.service > "$(DESTDIR)$(UNITDIR)/encoderd.service"
+	chmod 644 "$(DESTDIR)$(UNITDIR)/encoderd.service"
+	install -m 644 systemd/encoderd.sysusers "$(DESTDIR)$(SYSUSERSDIR)/encoderd.conf"
+	ln -sfn "$(PREFIX)/bin/encoderd" "$(DESTDIR)/usr/local/bin/encoderd"
+	@if test -e "$(DESTDIR)/etc/encoderd/encoderd.toml"; then \
+	    echo 'Kept your /etc/encoderd/encoderd.toml; config/encoderd.toml shows what is new.'; \
+	else install -m 644 config/encoderd.toml "$(DESTDIR)/etc/encoderd/encoderd.toml"; fi
+	@if test -z "$(DESTDIR)"; then \
+	    if command -v systemd-sysusers >/dev/null; then systemd-sysusers encoderd.conf; \
+	    else echo 'There is no systemd-sysusers: make the user encoderd, in the groups render and video.' >&2; fi; \
+	    if test -d /run/systemd/system; then systemctl daemon-reload; fi; \
+	    echo 'Next: edit /etc/encoderd/encoderd.toml, then encoderd check, then systemctl enable --now encoderd'; fi
