@@ -68,7 +68,9 @@ class IntakeSettings(Section):
 
     settle_s: Seconds = Field(60, description="A recording is whole when size and mtime rest for this long.")
     rescan_s: Seconds = Field(30, description="Every folder is read anew this often, whatever the events said.")
-    poll_s: Seconds = Field(5, description="Rhythm of the polling observer where the file system sends no events.")
+    poll_s: Seconds = Field(
+        5, description="Rhythm of the scans where the file system sends no events (nfs, 9p, virtiofs…)."
+    )
     allow_blind_mounts: bool = Field(
         False, description="Accept mounts that can hide a recording's growth (9p cache=loose, fscache). Dangerous."
     )

@@ -1,0 +1,32 @@
+"""Recordings that many tests use, made once per session. The tests' process may load PyAV; the daemon's never does."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+#: Small, and what a broadcast is made of: interlaced MPEG-2 with audio in a transport stream.
+SIZE = {"width": 320, "height": 240, "sample_aspect_ratio": Fraction(1), "bit_rate_bps": 1_000_000}
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second, 320 × 240; encoded in a moment."""
+    from encoderd.encode.sample import SampleSpec, make_recording
+
+    return make_recording(tmp_path_factory.mktemp("recording") / "short.ts", SampleSpec(duration_s=1.0, **SIZE))
+
+
+@pytest.fixture(scope="session")
+def long_recording(recording: Path) -> Path:
+    """
+    The same again and again, for a test that needs the time to do something in mid-encode.
+
+    A transport stream may be repeated; its timestamps then jump back, as they do when a recorder's broadcast is cut.
+    """
+    from encoderd.encode.sample import SampleSpec, make_recording
+
+    spec = SampleSpec(duration_s=40.0, interlaced=False, **SIZE)
+    return make_recording(recording.with_name("long.ts"), spec)
