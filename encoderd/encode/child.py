@@ -2,7 +2,7 @@
 The child process: `python -m encoderd.encode.child` reads one request from stdin, does it, speaks messages, exits.
 
 stdout belongs to the messages alone; anything else that prints there lands in stderr, which is the job's log.
-The child dies with its parent (PR_SET_PDEATHSIG), and takes SIGTERM's default action: nothing in it needs tidying.
+The child dies with its parent (PR_SET_PDEATHSIG; the argument is the parent's process id), and takes SIGTERM's default action: nothing in it needs tidying.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import TextIO
 
-from encoderd.encode.failures import EncodeFailed, crashed
+from encoderd.encode.failures import EncodeFailed, crashed, output_failed
 from encoderd.encode.messages import (
     Build,
     BuildRequest,
@@ -36,7 +36,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Do one request; exit code 0 when a final message was sent."""
-    parent = os.getppid()
+    parent = int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         return 1
@@ -111,21 +111,29 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
     result = encode(request, say)
     say(Verified(findings=[finding.as_json() for finding in result.findings]))
     result.raise_if_unproven()
-    fd = os.open(request.partial, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-        written = os.fstat(fd)
-    finally:
-        os.close(fd)
+    written = _synced(request.partial)
     receipt = {**result.receipt, "wall_s": round(time.monotonic() - started_s, 3)}
     say(Encoded(size_bytes=written.st_size, mtime_ns=written.st_mtime_ns, receipt=receipt))
+
+
+def _synced(path: str) -> os.stat_result:
+    """Bring the file to the disk. Some file systems say only now that there was no room for it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise output_failed(error.errno, error.strerror or str(error), os.path.dirname(path)) from error
 
 
 def _prefer_for_oom() -> None:
     """When memory runs out, the kernel shall end the child, not the daemon that knows the queue."""
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("500")
+            file.write("900")
     except OSError:
         return
 

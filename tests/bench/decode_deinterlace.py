@@ -1,0 +1,50 @@
+"""Our pipeline up to the encoder, alone: decode, deinterlace, nv12, and count. `python -m … RECORDING`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from encoderd.encode import transcode
+from encoderd.encode.messages import EncodeRequest
+from encoderd.encode.plan import make_plan
+from encoderd.encode.probe import demuxed, open_recording
+
+
+class Count:
+    """Stands where the writer stands, and takes what it gets."""
+
+    out_time_s = 0.0
+    size_bytes = 0
+
+    def __init__(self, *_: Any) -> None:
+        self.frames = 0
+
+    def write(self, position: int, _item: Any) -> None:
+        self.frames += position == 0
+
+    def finish(self) -> None:
+        print(self.frames)
+
+    def close(self) -> None:
+        pass
+
+
+def main(path: Path) -> None:
+    found = path.stat()
+    request = EncodeRequest(
+        job=0, source=str(path), partial="", size_bytes=found.st_size, mtime_ns=found.st_mtime_ns, encoder="libx264",
+        container="mp4", quality=23, preset="veryfast", deinterlace="auto", audio_bit_rate_bps=192_000, verify="quick",
+    )  # fmt: skip
+    transcode.Writer = Count  # type: ignore[misc,assignment]
+    with (
+        open_recording(str(path), found.st_size, found.st_mtime_ns) as recording,
+        demuxed(recording) as (source, media),
+    ):
+        plan = make_plan(media, request)
+        transcode.Transcode(source, media, plan, "", lambda _: None).run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
