@@ -129,7 +129,7 @@ class Watcher:
             self._scanners[watch].look(relative_paths)
         self._find_hanging(now_s)
         for one in settled:
-            get_logger().info(
+            get_logger().debug(  # at every start for every recording there is; the queue says which are new
                 "intake.recording_settled",
                 watch=one.candidate.watch,
                 recording=one.candidate.relative_path,
