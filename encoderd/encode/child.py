@@ -2,7 +2,8 @@
 The child process: `python -m encoderd.encode.child` reads one request from stdin, does it, speaks messages, exits.
 
 stdout belongs to the messages alone; anything else that prints there lands in stderr, which is the job's log.
-The child dies with its parent (PR_SET_PDEATHSIG; the argument is the parent's process id), and takes SIGTERM's default action: nothing in it needs tidying.
+The child dies with its parent (PR_SET_PDEATHSIG; the argument is the parent's process id), and takes SIGTERM's
+default action: nothing in it needs tidying.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from encoderd.encode.messages import (
 )
 
 _PR_SET_PDEATHSIG = 1
+#: A job's log grows to about this many bytes.
+LOG_BYTES = 64 * 1024 * 1024
 
 
 def main() -> int:
@@ -108,7 +111,16 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
     os.nice(request.nice)
     _prefer_for_oom()
     started_s = time.monotonic()
-    result = encode(request, say)
+    bounded = False
+
+    def say_on(message: Message) -> None:
+        nonlocal bounded
+        say(message)
+        if not bounded and os.fstat(2).st_size > LOG_BYTES:
+            bounded = True
+            _hush_ffmpeg()
+
+    result = encode(request, say_on)
     say(Verified(findings=[finding.as_json() for finding in result.findings]))
     result.raise_if_unproven()
     written = _synced(request.partial)
@@ -127,6 +139,14 @@ def _synced(path: str) -> os.stat_result:
             os.close(fd)
     except OSError as error:
         raise output_failed(error.errno, error.strerror or str(error), os.path.dirname(path)) from error
+
+
+def _hush_ffmpeg() -> None:
+    """A recording that is damaged all over makes FFmpeg say so of every packet: the log must not fill the disk."""
+    import av.logging
+
+    av.logging.set_libav_level(av.logging.FATAL)
+    os.write(2, f"encoderd: this log is larger than {LOG_BYTES >> 20} MiB; FFmpeg says no more.\n".encode())
 
 
 def _prefer_for_oom() -> None:

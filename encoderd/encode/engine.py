@@ -56,25 +56,16 @@ def encode(request: EncodeRequest, say: Callable[[Message], None]) -> Judged:
     """
     started_s = time.monotonic()
     with open_recording(request.source, request.size_bytes, request.mtime_ns) as recording:
-        with demuxed(recording) as (source, media):
-            say(_probed(media))
-            plan = make_plan(media, request)
-            try:
+        try:
+            with demuxed(recording) as (source, media):
+                say(_probed(media))
+                plan = make_plan(media, request)
                 facts = Transcode(source, media, plan, request.partial, say).run()
-            except av.error.FFmpegError as error:
-                raise crashed(
-                    f"Reading the recording failed: {error}.",
-                    remedy="If the disk or the share reports errors (dmesg), repair that first.",
-                ) from error
-        encoded_s = time.monotonic() - started_s
-        if facts.frames_encoded == 0:
-            raise rejected(
-                f"No picture of this recording can be decoded ({facts.streams[0].packets} video packets, "
-                f"{facts.decode_errors} errors).",
-                remedy="Play it; if a player shows nothing either, look into the recorder's log.",
-            )
-        output, findings = _read_back(request, media, plan, facts, say)
-        recording.check_unchanged()
+            encoded_s = time.monotonic() - started_s
+            output, findings = _read_back(request, media, plan, facts, say)
+        finally:
+            # Before all else, a failure's own words too: what was read while it changed proves nothing.
+            recording.check_unchanged()
     receipt = _receipt(request, media, plan, facts, output, findings)
     span_s = max((float(stream.end_s) for stream in facts.streams if stream.end_s is not None), default=0.0)
     receipt["encode_wall_s"] = round(encoded_s, 3)

@@ -34,10 +34,13 @@ class TranscodeFacts:
     decode_errors: int = 0
     corrupt_packets: int = 0
     corrupt_frames: int = 0
+    frames_refused: int = 0  # of a size or form that no filter takes
     geometry_changes: int = 0
     last_position: int = 0  # byte offset of the last packet read
+    read_error: str = ""  # why reading ended before the end of the file, in FFmpeg's words
     granted: dict[str, str] = field(default_factory=dict)
     discontinuities: list[dict[str, float]] = field(default_factory=list)
+    gaps: list[dict[str, float]] = field(default_factory=list)  # "stream" is its place in `streams`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,8 @@ class MediaInfo:
     """
     A recording as probed. `start_s` and `duration_s` are the container's own claims, None when it makes none.
 
-    `other` describes the streams that are neither video nor audio ("dvb_subtitle (pid 0x130)").
+    `other` describes the streams that are neither video nor audio ("dvb_subtitle (pid 0x130)"); `scrambled_ratio`
+    is the share (0…1) of packets that are encrypted.
     """
 
     format: str
@@ -63,3 +64,4 @@ class MediaInfo:
     other: tuple[str, ...] = ()
     comment: str = ""
     notes: tuple[str, ...] = field(default=())
+    scrambled_ratio: float = 0.0

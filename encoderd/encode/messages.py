@@ -148,6 +148,16 @@ _MESSAGES: Mapping[str, type[Message]] = {
 }
 
 
+#: A field's type as it is written above (without its [parameters]) → what JSON gives for it.
+_JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "list": list,
+    "dict": dict,
+}
+
+
 def to_line(message: Request | Message) -> str:
     """Return the message as one line of ASCII, with its newline."""
     return json.dumps({"type": message.TYPE, **asdict(message)}) + "\n"
@@ -178,13 +188,17 @@ def read_message(line: str) -> Message | None:
 def _read(line: str, kinds: Mapping[str, type[Any]]) -> Any:
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     kind = kinds.get(str(data.get("type"))) if isinstance(data, dict) else None
     if kind is None:
         return None
-    names = {known.name for known in fields(kind)}
+    known = {entry.name: str(entry.type).partition("[")[0] for entry in fields(kind)}
+    given = {name: value for name, value in data.items() if name in known}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, _JSON_TYPES[known[name]]):
+            raise ValueError(f"{data['type']}.{name} is not {known[name]}: {value!r:.80}")
     try:
-        return kind(**{name: value for name, value in data.items() if name in names})
+        return kind(**given)
     except TypeError as error:
         raise ValueError(f"incomplete {data['type']}: {error}") from None

@@ -17,6 +17,8 @@ MOVIE_TIMESCALE = 90_000
 GOP_S = 3
 #: Audio that MP4 and Matroska take as it is.
 COPIED_AUDIO = frozenset({"aac", "ac3", "eac3"})
+#: What AAC can do. Source: ISO/IEC 14496-3, table 1.18 (sampling frequency index).
+AAC_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
 #: libavformat's names of the two containers.
 MUXERS = {"mp4": "mp4", "mkv": "matroska"}
 #: The mark in the output by which encoderd knows its own work and never encodes it again.
@@ -29,7 +31,8 @@ Filter = tuple[str, str]  # name, arguments as libavfilter writes them
 class VideoPlan:
     """
     The video stream: `width` × `height` pixels of the output (always even), the filter chain in order, the encoder
-    and its options. Options are what libavcodec is asked for; what it grants is read back when it is open.
+    and its options. Options are what libavcodec is asked for; what it grants is read back when it is open. Colours are
+    numbers as in VideoInfo, and those of the whole output.
     """
 
     index: int
@@ -42,15 +45,22 @@ class VideoPlan:
     filters: tuple[Filter, ...]
     options: dict[str, str]
     decoder_threads: int
+    colorspace: int = 2
+    color_range: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPlan:
-    """One audio stream: copied when `bit_rate_bps` is 0, else decoded and encoded to AAC at that rate."""
+    """
+    One audio stream: copied when `bit_rate_bps` is 0, else decoded and encoded to AAC at that rate, with
+    `sample_rate_hz` and `layout` ("mono", "stereo", "5.1") however often the source changes its own.
+    """
 
     index: int
     codec: str
     bit_rate_bps: int
+    sample_rate_hz: int
+    layout: str
     language: str
     title: str
     default: bool
@@ -88,8 +98,13 @@ def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
             f"There is no video in this recording ({kinds} in {media.format}).",
             remedy="Move it out of the watch folder, or add its name to ignore.",
         )
-    video = media.video[0]
-    notes = [f"video stream {other.index} ({other.codec}) left out" for other in media.video[1:]]
+    video = next((stream for stream in media.video if min(stream.width, stream.height) >= 2), None)
+    if video is None:
+        raise rejected(
+            f"No picture of this recording can be decoded: its {media.video[0].codec} video shows no picture size.",
+            remedy="Play it; if a player shows nothing either, look into the recorder's log.",
+        )
+    notes = [f"video stream {other.index} ({other.codec}) left out" for other in media.video if other is not video]
     notes += [f"left out: {other}" for other in media.other]
     audio = []
     for stream in media.audio:
@@ -126,6 +141,8 @@ def video_plan(video: VideoInfo, encoder: str, quality: int, preset: str, deinte
         # One thread decodes MPEG-2 faster than any deinterlacer takes it; more only steal from the encoder. The
         # decoders of H.264 and HEVC are slower and scale over threads: 0 lets libavcodec choose.
         decoder_threads=1 if video.codec in {"mpeg2video", "mpeg1video"} else 0,
+        colorspace=video.colorspace,
+        color_range=video.color_range,
     )
 
 
@@ -162,11 +179,18 @@ def codec_options(encoder: str, quality: int, preset: str, gop: int) -> dict[str
     return {"crf": str(quality), "preset": preset, "profile": "high", "g": str(gop)}
 
 
+def aac_layout(channels: int) -> str:
+    """Return the layout that AAC gets for a source of so many channels: mono, stereo, or 5.1 for more."""
+    return {1: "mono", 2: "stereo"}.get(channels, "5.1" if channels >= 6 else "stereo")
+
+
 def _audio_plan(stream: AudioInfo, request: EncodeRequest) -> AudioPlan:
     return AudioPlan(
         index=stream.index,
         codec=stream.codec,
         bit_rate_bps=0 if stream.codec in COPIED_AUDIO else request.audio_bit_rate_bps,
+        sample_rate_hz=min(AAC_RATES_HZ, key=lambda rate_hz: (abs(rate_hz - stream.sample_rate_hz), -rate_hz)),
+        layout=aac_layout(stream.channels),
         language=stream.language,
         title=stream.title,
         default=stream.default,

@@ -22,17 +22,29 @@ QUICK_FRAMES = 12
 
 @dataclass(slots=True)
 class _Counted:
+    """
+    A stream's packets; times in its ticks.
+
+    MP4 keeps the time to the next packet in decoding order as a packet's duration: before a gap it is as long as the
+    gap, for a picture that is shown after it. Only that of the last packet is a duration.
+    """
+
     packets: int = 0
     start: int | None = None
-    end: int | None = None
+    last: int | None = None
+    last_duration: int = 0
 
     def count(self, packet: Packet[Any]) -> None:
         if packet.pts is None:
             return
         self.packets += 1
-        end = packet.pts + int(packet.duration or 0)
         self.start = packet.pts if self.start is None else min(self.start, packet.pts)
-        self.end = end if self.end is None else max(self.end, end)
+        self.last = packet.pts if self.last is None else max(self.last, packet.pts)
+        self.last_duration = int(packet.duration or 0)
+
+    @property
+    def end(self) -> int | None:
+        return None if self.last is None else self.last + self.last_duration
 
 
 def read_back(path: str, muxer: str, full: bool, alive: Callable[[float], None]) -> OutputFacts:

@@ -8,17 +8,20 @@ or an image named .ts is refused before it can name another file or an address.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from encoderd.encode import transport_stream
@@ -30,10 +33,14 @@ from encoderd.jobs import readable
 DEMUXERS = "mpegts,mpeg,mov,matroska,avi,wtv,asf,flv"
 #: What is read to find the streams: bytes and microseconds. The second pair is for audio that begins late.
 PROBE_SIZES = ((20_000_000, 10_000_000), (200_000_000, 60_000_000))
-#: Bytes of the head and of the middle that are looked at for programmes and scrambling.
-SAMPLE_BYTES = 2 * 1024 * 1024
+#: Bytes of the head that are looked at for programmes, and of each later place for scrambling alone.
+HEAD_BYTES, LATER_BYTES = 2 * 1024 * 1024, 256 * 1024
+#: Places after the head. Many recorders' first second is scrambled, until the card answers: one place tells nothing.
+LATER_PLACES = 8
 #: A recording with a larger share of scrambled packets is rejected with that word.
 MAX_SCRAMBLED_RATIO = 0.5
+#: What a disk, a share or the kernel says when it cannot read; everything else that FFmpeg says is about the content.
+READ_ERRORS = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +119,7 @@ def _unreadable(path: str, error: OSError) -> Exception:
             remedy="Give its user read permission (chmod o+r FILE, or a group of both), then: encoderd queue retry JOB",
         )
     return crashed(
-        f"The recording cannot be opened: {error.strerror}.",
+        f"The recording cannot be read: {error.strerror}.",
         remedy="If the disk or the share reports errors (dmesg), repair that first.",
     )
 
@@ -125,19 +132,35 @@ def demuxed(recording: Recording) -> Iterator[tuple[InputContainer, MediaInfo]]:
     Raises:
         EncodeFailed: scrambled, or not in a container that recorders write.
     """
-    pieces = [os.pread(recording.fd, SAMPLE_BYTES, at) for at in (0, recording.size_bytes // 2 // 188 * 188)]
-    samples = [found for piece in pieces if (found := transport_stream.sample(piece)) is not None]
-    scrambled = max((found.scrambled_ratio for found in samples), default=0.0)
+    try:
+        head = os.pread(recording.fd, HEAD_BYTES, 0)
+        begin = transport_stream.sample(head)
+        scrambled = 0.0 if begin is None else _scrambled_ratio(recording, begin)
+    except OSError as error:
+        raise _unreadable(recording.path, error) from error
     if scrambled > MAX_SCRAMBLED_RATIO:
         raise rejected(
             f"The recording is scrambled: {scrambled:.0%} of its packets are encrypted.",
             remedy="Nothing here can descramble it; look at the recorder's card reader (B-CAS, CI) and record again.",
         )
-    container = _open(recording, pieces[0])
+    container = _open(recording, head)
     try:
-        yield container, media_info(container, recording.size_bytes, samples[0].programmes if samples else ())
+        media = media_info(container, recording.size_bytes, () if begin is None else begin.programmes)
+        yield container, replace(media, scrambled_ratio=scrambled)
     finally:
         container.close()
+
+
+def _scrambled_ratio(recording: Recording, begin: transport_stream.TransportSample) -> float:
+    """Return the share of scrambled packets (0…1) over places that are spread evenly, the head as one of them."""
+    ratios = [begin.scrambled_ratio]
+    if recording.size_bytes > HEAD_BYTES + LATER_BYTES:
+        step = (recording.size_bytes - HEAD_BYTES - LATER_BYTES) // LATER_PLACES
+        for number in range(1, LATER_PLACES + 1):
+            found = transport_stream.sample(os.pread(recording.fd, LATER_BYTES, HEAD_BYTES + number * step))
+            if found is not None:
+                ratios.append(found.scrambled_ratio)
+    return sum(ratios) / len(ratios)
 
 
 def _open(recording: Recording, head: bytes) -> InputContainer:
@@ -156,14 +179,38 @@ def _open(recording: Recording, head: bytes) -> InputContainer:
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError) as error:
+            if error.errno in READ_ERRORS:
+                _read_through(recording)
             raise rejected(
                 f"This is not a recording that can be read: {describe(head)} (FFmpeg: {error.strerror or error}).",
                 remedy="If it plays elsewhere, report it; else delete it or look into the recorder's log.",
             ) from error
-        if all(stream.codec_context.sample_rate for stream in container.streams.audio):
+        if all(_is_known(stream) for stream in container.streams):
             break
     assert container is not None
     return container
+
+
+def _is_known(stream: Stream) -> bool:
+    """Whether probing found what a decoder needs; a stream that no decoder knows is as known as it can be."""
+    context: Any = stream.codec_context
+    if isinstance(stream, AudioStream) and context is not None:
+        return bool(context.sample_rate)
+    return not isinstance(stream, VideoStream) or context is None or bool(context.width)
+
+
+def _read_through(recording: Recording) -> None:
+    """
+    Tell a disk that fails from a file that is cut off: FFmpeg has one number (EIO) for both.
+
+    Raises:
+        EncodeFailed: kind crash; the disk or the share cannot be read where FFmpeg probed.
+    """
+    try:
+        for at in range(0, min(recording.size_bytes, PROBE_SIZES[0][0]), HEAD_BYTES):
+            os.pread(recording.fd, HEAD_BYTES, at)
+    except OSError as error:
+        raise _unreadable(recording.path, error) from error
 
 
 def describe(head: bytes) -> str:
@@ -195,12 +242,15 @@ def media_info(
     for stream in container.streams:
         if chosen is not None and stream.id not in chosen:
             continue
+        if stream.codec_context is None:  # no decoder knows it
+            other.append(f"unknown {stream.type} (stream {stream.index}, pid {stream.id:#x})")
+            continue
         if isinstance(stream, VideoStream) and not int(stream.disposition) & 0x400:  # an attached picture is no video
             video.append(_video_info(stream))
         elif isinstance(stream, AudioStream):
             audio.append(_audio_info(stream))
         else:
-            name = stream.codec_context.name if stream.codec_context is not None else stream.type
+            name = stream.codec_context.name
             other.append(f"{name} (stream {stream.index}, pid {stream.id:#x})")
             continue
         if stream.start_time is not None and stream.time_base is not None:

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,14 +116,26 @@ def publish(partial: Path, target: Path) -> bool:
 
 
 def _rename_noreplace(source: Path, target: Path) -> None:
+    number = _renameat2(source, target)
+    if number in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
+        _link_or_reserve(source, target)
+    elif number:
+        raise OSError(number, os.strerror(number), str(target))
+
+
+def _renameat2(source: Path, target: Path) -> int:
+    """Return the errno of renameat2(2) with RENAME_NOREPLACE, 0 when it succeeded."""
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
-    if libc.renameat2(*arguments) == 0:
-        return
-    number = ctypes.get_errno()
-    if number not in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
-        raise OSError(number, os.strerror(number), str(target))
-    try:  # NFS, 9p and others have no such rename, but a hard link refuses just as well
+    try:
+        return 0 if libc.renameat2(*arguments) == 0 else ctypes.get_errno()
+    except AttributeError:  # a C library without it
+        return errno.ENOSYS
+
+
+def _link_or_reserve(source: Path, target: Path) -> None:
+    """Rename without overwriting where the file system has no such rename: NFS, 9p and others."""
+    try:  # a hard link refuses just as well
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP}:
@@ -130,9 +143,17 @@ def _rename_noreplace(source: Path, target: Path) -> None:
     else:
         source.unlink()
         return
-    # Without hard links the name is reserved by an empty file of our own, which the rename then replaces.
+    _reserve(source, target)
+
+
+def _reserve(source: Path, target: Path) -> None:
+    """Without hard links the name is reserved by an empty file of our own, which the rename then replaces."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    source.rename(target)
+    try:
+        source.rename(target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -172,7 +193,7 @@ def same_file(path: Path, size_bytes: int, mtime_ns: int) -> bool:
         found = path.lstat()
     except OSError:
         return False
-    return (found.st_size, found.st_mtime_ns) == (size_bytes, mtime_ns)
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size_bytes, mtime_ns)
 
 
 def write_receipt(path: Path, receipt: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from encoderd.encode.failures import EncodeFailed, Place, crashed, stalled
 from encoderd.encode.messages import (
     Build,
     Encoded,
+    EncodeRequest,
     Failed,
     Message,
     Probed,
@@ -35,10 +36,16 @@ from encoderd.jobs import FailureKind, JobEvent
 
 #: A message longer than this many bytes is no message; the buffer never grows beyond it.
 LONGEST_MESSAGE = 4 * 1024 * 1024
+#: What one poll reads at most, in bytes, so that a child that never stops talking cannot hold the daemon.
+_READ_AT_ONCE = 4 * 1024 * 1024
 #: Seconds between SIGTERM and SIGKILL, and for a child to exit after its last word.
 TERM_S = 2.0
+#: Seconds to wait for a killed child. One that hangs in the kernel (a GPU, a dead share) dies when it wakes up there.
+_KILLED_S = 2.0
 #: Bytes of the log that are searched for the last words of a child that died.
 _TAIL_BYTES = 4096
+#: Bytes that Linux holds in a pipe at once (pipe(7)).
+_PIPE_BYTES = 65_536
 
 Final = Encoded | Build | TrialDone
 
@@ -56,10 +63,18 @@ class Child:
     """
     One child with one request. `poll` is called often with monotonic seconds; `outcome` is set when it has ended.
 
-    `log` is the file that takes its standard error; without one the lines are dropped.
+    `log` is the file that takes its standard error; without one the lines are dropped. `argv` is what is started.
     """
 
-    def __init__(self, request: Request, limits: Limits, *, now_s: float, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        limits: Limits,
+        *,
+        now_s: float,
+        log: Path | None = None,
+        argv: Sequence[str] = (sys.executable, "-P", "-m", "encoderd.encode.child"),
+    ) -> None:
         self.outcome: Final | EncodeFailed | None = None
         self.probed: Probed | None = None
         self.started: Started | None = None
@@ -67,17 +82,18 @@ class Child:
         self.verified: Verified | None = None
         self._limits = limits
         self._log = log
-        self._partial = Path(getattr(request, "partial", "")) if hasattr(request, "partial") else None
+        self._partial = Path(request.partial) if isinstance(request, EncodeRequest) else None
         self._buffer = b""
         self._final: Final | EncodeFailed | None = None
         self._final_s = 0.0
         self._mark: tuple[object, ...] = ()
         self._mark_s = now_s
+        self._closed_s: float | None = None
         self._term_s: float | None = None
         with contextlib.ExitStack() as stack:
             errors = subprocess.DEVNULL if log is None else stack.enter_context(log.open("ab"))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "encoderd.encode.child"],
+                [*argv, str(os.getpid())],  # so that it notices when its parent died before it could ask who it is
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -115,8 +131,13 @@ class Child:
         elif self._term_s is not None:
             if now_s - self._term_s > TERM_S:
                 self._end(crashed("The child was ended.", remedy="Nothing: this was asked for."))
-        elif closed or self._stands_still(now_s):
-            self._end(self._final or self._stall(now_s))
+        elif closed and self._closed_s is None:
+            self._closed_s = now_s  # it is about to exit: its exit code says more than the end of its messages
+        elif self._closed_s is not None:
+            if now_s - self._closed_s > TERM_S:
+                self._end(self._died(None))
+        elif self._stands_still(now_s):
+            self._end(self._stall(now_s))
         return self.outcome
 
     def stop(self, now_s: float) -> None:
@@ -129,7 +150,8 @@ class Child:
         """End the child now, wait for it, and close what it held."""
         if self._process.returncode is None:  # else its number may belong to somebody else by now
             self._signal(signal.SIGKILL)
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILLED_S)
         self._stdout.close()
 
     def _end(self, outcome: Final | EncodeFailed) -> None:
@@ -141,10 +163,10 @@ class Child:
             os.killpg(self._process.pid, number)
 
     def _read(self) -> bool:
-        """Read what is there; True when the child closed its end."""
-        while True:
+        """Read what is there, up to a bound; True when the child closed its end."""
+        for _ in range(_READ_AT_ONCE // _PIPE_BYTES):
             try:
-                data = os.read(self._stdout.fileno(), 65_536)
+                data = os.read(self._stdout.fileno(), _PIPE_BYTES)
             except BlockingIOError:
                 return False
             if not data:
@@ -153,6 +175,7 @@ class Child:
             self._buffer = self._buffer[-LONGEST_MESSAGE:]
             for line in lines:
                 self._take(read_message(line.decode("ascii", "replace")))
+        return False
 
     def _take(self, message: Message | None) -> None:
         match message:
@@ -180,10 +203,12 @@ class Child:
 
     def _current_mark(self) -> tuple[object, ...]:
         if self.progress is None:
-            return (self.started is not None,)
+            return (self.probed is not None, self.started is not None)
         phase = self.progress.phase
         if phase == "encoding":
-            return (phase, self.progress.out_time_s)
+            # What was read counts too: in a stretch without pictures nothing is muxed. An encoder that hangs soon
+            # holds up the reading, because the pipes between them are short.
+            return (phase, self.progress.out_time_s, self.progress.done_ratio)
         # While the muxer moves its index to the front the child says nothing, but the file changes.
         return (phase, self.progress.done_ratio, self.verified is not None, _changed_at(self._partial))
 
@@ -202,15 +227,17 @@ class Child:
             remedy="Look for GPU HANG or I/O errors in dmesg; it is tried again by itself.",
         )
 
-    def _died(self, exit_code: int) -> EncodeFailed:
+    def _died(self, exit_code: int | None) -> EncodeFailed:
         if self._term_s is not None:
             return crashed("The child was ended.", remedy="Nothing: this was asked for.")
+        if exit_code is None:
+            text = f"The child process closed its messages without a last word and was killed{self._last_words()}."
+            return crashed(text, remedy="See the job's log: encoderd logs JOB")
         how = f"exit code {exit_code}"
         if exit_code < 0:
             with contextlib.suppress(ValueError):
                 how = f"signal {-exit_code} ({signal.Signals(-exit_code).name})"
-        last = self._last_words()
-        text = f"The child process died ({how}) without a last word{last}."
+        text = f"The child process died ({how}) without a last word{self._last_words()}."
         if exit_code == -signal.SIGKILL:
             return crashed(text, remedy="If nobody killed it, memory ran out: see dmesg for 'Out of memory'.")
         return crashed(text, remedy="See the job's log: encoderd logs JOB")

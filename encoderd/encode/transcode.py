@@ -8,7 +8,7 @@ from the demuxer straight to the muxer. The caller owns the input container; the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -19,12 +19,14 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
-from encoderd.encode.filtering import FilterChain
+from encoderd.encode.failures import crashed, rejected
+from encoderd.encode.filtering import AudioChain, FilterChain
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.messages import Progress, Started
 from encoderd.encode.pipe import Breaker, Pipe
 from encoderd.encode.plan import VIDEO_TIME_BASE, EncodePlan
-from encoderd.encode.timeline import Timeline
+from encoderd.encode.probe import READ_ERRORS
+from encoderd.encode.timeline import ShownAt, Timeline
 from encoderd.encode.writer import Writer
 
 #: Frames that may wait between threads. Deep enough to ride out a scene that is hard to encode, shallow enough to
@@ -32,6 +34,8 @@ from encoderd.encode.writer import Writer
 DECODED_FRAMES = 16
 MUX_ITEMS = 48
 PROGRESS_EVERY_S = 1.0
+#: Jumps and gaps that the receipt lists, of each; a recording that is all damage has thousands.
+MOST_NOTED = 1000
 
 
 class Transcode:
@@ -55,10 +59,12 @@ class Transcode:
         self._to_mux: Pipe[tuple[int, VideoFrame | AudioFrame | Packet[Any]]] = Pipe(
             self._breaker, MUX_ITEMS, writers=2
         )
+        self._audio_chains = {position: AudioChain(audio) for position, audio in enumerate(plan.audio, start=1)}
         self._indices = [plan.video.index, *(audio.index for audio in plan.audio)]
         self._facts = TranscodeFacts(
             streams=[StreamFacts(codec=self._source.streams[index].codec_context.name) for index in self._indices]
         )
+        self._shown_at = ShownAt()
         self._started_s = time.monotonic()
         self._reported_s = 0.0
 
@@ -67,8 +73,7 @@ class Transcode:
         Transcode to the end, write the trailer, and return the facts.
 
         Raises:
-            EncodeFailed: the encoder or the output failed.
-            av.error.FFmpegError, OSError: the source cannot be read on.
+            EncodeFailed: the encoder or the output failed, the source cannot be read, or it has no picture.
         """
         writer = Writer(self._plan, self._target, self._source, self._facts)
         try:
@@ -82,10 +87,17 @@ class Transcode:
             except BaseException as error:  # noqa: BLE001 - wakes the threads; close() raises it
                 self._breaker.trip(error)
             self._breaker.close()
+            if self._facts.frames_encoded == 0:
+                raise rejected(
+                    f"No picture of this recording can be decoded ({self._facts.streams[0].packets} video packets, "
+                    f"{self._facts.decode_errors} errors).",
+                    remedy="Play it; if a player shows nothing either, look into the recorder's log.",
+                )
             self._progress(writer, "draining", now=True)
             writer.finish()
-        finally:
-            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
         return self._facts
 
     # --- thread 1: demux and decode
@@ -99,7 +111,7 @@ class Transcode:
         for position, stream in enumerate(streams):
             timeline.add_stream(position, Fraction(stream.time_base or VIDEO_TIME_BASE))
         places = {index: position for position, index in enumerate(self._indices)}
-        for packet in self._source.demux(streams):
+        for packet in self._packets(streams):
             position = places[packet.stream_index]
             if packet.size:
                 self._place(timeline, position, packet)
@@ -112,9 +124,37 @@ class Transcode:
                 self._decode_audio(position, packet)
         self._decoded.end()
         self._to_mux.end()
-        self._facts.discontinuities = [
-            {"at_s": round(jump.at_s, 3), "step_s": round(jump.step_s, 3)} for jump in timeline.discontinuities
-        ]
+        for found, record in (
+            (timeline.discontinuities, self._facts.discontinuities),
+            (timeline.gaps, self._facts.gaps),
+        ):
+            record += [
+                {"at_s": round(step.at_s, 3), "step_s": round(step.step_s, 3), "stream": step.stream}
+                for step in found[:MOST_NOTED]
+            ]
+
+    def _packets(self, streams: list[Any]) -> Iterator[Packet[Any]]:
+        """
+        Yield the streams' packets, and in the end one empty packet for each, which empties its decoder.
+
+        Where FFmpeg cannot make sense of the rest of a file, the recording ends; verification judges what is missing.
+        """
+        try:
+            yield from self._source.demux(streams)
+            return
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError) as error:
+            if error.errno in READ_ERRORS:
+                raise crashed(
+                    f"Reading the recording failed: {error.strerror}.",
+                    remedy="If the disk or the share reports errors (dmesg), repair that first.",
+                ) from error
+            self._facts.read_error = error.strerror or str(error)
+        for stream in streams:
+            last: Packet[Any] = Packet()
+            last.stream, last.time_base = stream, stream.time_base
+            yield last
 
     def _place(self, timeline: Timeline, position: int, packet: Packet[Any]) -> None:
         facts = self._facts.streams[position]
@@ -131,12 +171,18 @@ class Transcode:
             assert isinstance(frame, VideoFrame)
             self._facts.frames_decoded += 1
             self._facts.corrupt_frames += frame.is_corrupt
+            frame.pts = self._shown_at.place(frame.pts, frame.dts)
             self._decoded.put(frame)
 
     def _decode_audio(self, position: int, packet: Packet[Any]) -> None:
+        chain = self._audio_chains[position]
         for frame in self._frames(position, packet):
             assert isinstance(frame, AudioFrame)
-            self._to_mux.put((position, frame))
+            for resampled in chain.push(frame):
+                self._to_mux.put((position, resampled))
+        if not packet.size:
+            for resampled in chain.drain():
+                self._to_mux.put((position, resampled))
 
     def _frames(self, position: int, packet: Packet[Any]) -> list[Any]:
         """A packet that cannot be decoded costs itself, not the job."""
@@ -158,7 +204,7 @@ class Transcode:
                 self._to_mux.put((0, filtered))
         for filtered in chain.drain():
             self._to_mux.put((0, filtered))
-        self._facts.geometry_changes = chain.rebuilds
+        self._facts.geometry_changes, self._facts.frames_refused = chain.rebuilds, chain.refused
         self._to_mux.end()
 
     # --- thread 3 (the caller's): encode and mux

@@ -14,6 +14,8 @@ SYNC = 0x47
 NULL_PID = 0x1FFF
 #: Packet size in bytes → offset of the sync byte: plain, with a 4-byte arrival time (m2ts), with 16 bytes of FEC.
 _SHAPES = {188: 0, 192: 4, 204: 0}
+#: How many sync bytes in a row are looked at, and how many there must be at least.
+_MARKS, _LEAST_MARKS = 40, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,17 @@ class TransportSample:
 
 
 def packet_shape(data: bytes) -> tuple[int, int, int] | None:
-    """Return (packet size, offset of the first packet, offset of its sync byte), None if this is no such stream."""
-    for size, ahead in _SHAPES.items():
-        for start in range(size):
-            marks = range(start + ahead, len(data), size)
-            if len(marks) >= 5 and all(data[at] == SYNC for at in marks[:40]):
-                return size, start, ahead
+    """
+    Return (packet size, offset of the first packet, offset of its sync byte), None if this is no such stream.
+
+    Reception is not perfect: a tenth of the sync bytes may be wrong, and the first half may be anything.
+    """
+    for begin in (0, len(data) // 2):
+        for size, ahead in _SHAPES.items():
+            for start in range(begin, begin + size):
+                marks = data[start + ahead : start + ahead + size * _MARKS : size]
+                if len(marks) >= _LEAST_MARKS and marks.count(SYNC) * 10 >= len(marks) * 9:
+                    return size, start, ahead
     return None
 
 

@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 
 from encoderd.encode.failures import device
 from encoderd.encode.filtering import FilterChain
+from encoderd.encode.granted import from_parameter_sets
 from encoderd.encode.media import VideoInfo
 from encoderd.encode.messages import TrialDone, TrialRequest
 from encoderd.encode.plan import VIDEO_TIME_BASE, video_plan
@@ -77,6 +78,7 @@ def run_trial(request: TrialRequest) -> TrialDone:
             f"{sum(packet.size == 0 for packet in packets)} of them empty.",
             remedy="A GPU that hangs does this; see dmesg for GPU HANG, restart the guest.",
         )
+    granted.update(from_parameter_sets(bytes(packets[0])))  # some encoders tell only in the stream itself
     psnr_db = _compare(pictures, _h264(packets, extradata))
     if psnr_db < LEAST_PSNR_DB:
         raise device(

@@ -25,7 +25,7 @@ _SOURCE = "Play the recording to its end; if that is all there is of it, accept 
 
 def judge(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> list[Finding]:
     """Return all findings; a FAIL among them means that the file must not be published."""
-    streams = _streams(plan, facts, output)
+    streams = _streams(media, plan, facts, output)
     if len(output.streams) != len(facts.streams):  # nothing else can be compared
         return [streams]
     return [
@@ -36,11 +36,12 @@ def judge(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: Out
         _claim(media, facts),
         _decoded(output),
         _skew(facts, output),
-        _damage(facts),
+        _damage(media, facts),
     ]
 
 
-def _streams(plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> Finding:
+def _streams(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> Finding:
+    kept = {audio.index for audio in plan.audio}
     wanted = ["h264", *("aac" if not audio.copied else audio.codec for audio in plan.audio)]
     found = [stream.codec for stream in output.streams]
     if found != wanted:
@@ -58,6 +59,11 @@ def _streams(plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> Fi
             f"pictures are {output.width}×{output.height}, planned were {plan.video.width}×{plan.video.height}",
             _AGAIN,
         )
+    lost = [f"audio stream {audio.index} ({audio.codec})" for audio in media.audio if audio.index not in kept]
+    lost += [other for other in media.other if other.startswith("unknown audio")]
+    if lost:
+        text = f"{_list(found)}; left out: {', '.join(lost)}, which cannot be decoded"
+        return warned("streams", text, "Play the recording; when that sound is needed, keep the recording.")
     return passed("streams", _list(found))
 
 
@@ -72,6 +78,9 @@ def _frames(facts: TranscodeFacts, output: OutputFacts) -> Finding:
         )
     if not facts.frames_encoded == facts.packets_encoded == written:
         return failed("frames", counts, "An encoder that loses frames is not sound: encoderd check")
+    lost = facts.frames_decoded - facts.frames_refused - facts.streams[0].dropped - facts.frames_encoded
+    if lost:
+        return warned("frames", f"{counts}; {lost} of {facts.frames_decoded} were lost in the filters", _AGAIN)
     return passed("frames", counts)
 
 
@@ -89,16 +98,20 @@ def _durations(facts: TranscodeFacts, output: OutputFacts) -> Finding:
 
 
 def _whole_source(media: MediaInfo, facts: TranscodeFacts) -> Finding:
-    if facts.last_position == 0:
+    if facts.last_position == 0 and not facts.read_error:
         return passed("source_read", "the container does not tell positions")
     left = media.size_bytes - facts.last_position
     if left > max(TAIL_BYTES, media.size_bytes // 50):
         return failed(
             "source_read",
-            f"reading ended at byte {facts.last_position} of {media.size_bytes}: {left} bytes were never looked at",
+            f"reading ended at byte {facts.last_position} of {media.size_bytes}: {left} bytes were never looked at"
+            + (f" ({facts.read_error})" if facts.read_error else ""),
             _SOURCE,
         )
-    return passed("source_read", f"to byte {facts.last_position} of {media.size_bytes}")
+    text = f"to byte {facts.last_position} of {media.size_bytes}"
+    if facts.read_error:
+        return warned("source_read", f"{text}, where reading ended: {facts.read_error}", _SOURCE)
+    return passed("source_read", text)
 
 
 def _claim(media: MediaInfo, facts: TranscodeFacts) -> Finding:
@@ -140,17 +153,32 @@ def _skew(facts: TranscodeFacts, output: OutputFacts) -> Finding:
     return passed("skew", text)
 
 
-def _damage(facts: TranscodeFacts) -> Finding:
+def _damage(media: MediaInfo, facts: TranscodeFacts) -> Finding:
     packets = sum(stream.packets for stream in facts.streams)
-    damaged = facts.corrupt_packets + facts.decode_errors
+    dropped = sum(stream.dropped for stream in facts.streams) + facts.frames_refused
+    damaged = facts.corrupt_packets + facts.decode_errors + facts.corrupt_frames + dropped
     text = (
         f"{facts.corrupt_packets} corrupt packets, {facts.decode_errors} that could not be decoded, "
         f"{facts.corrupt_frames} damaged frames, {len(facts.discontinuities)} clock jumps, "
-        f"{sum(stream.dropped for stream in facts.streams)} dropped"
+        f"{dropped} dropped"
     )
-    if packets and Fraction(damaged, packets) > DAMAGE_RATIO:
+    missing_s = max((_gaps_s(facts, number) for number in range(len(facts.streams))), default=0.0)
+    if missing_s:
+        text += f", {len(facts.gaps)} gaps that take up to {missing_s:.1f} s from a stream"
+    made_s = max((float(stream.end_s) for stream in facts.streams if stream.end_s is not None), default=0.0)
+    if media.scrambled_ratio:
+        text += f", {media.scrambled_ratio:.1%} scrambled"
+    if (
+        max(media.scrambled_ratio, missing_s / made_s if made_s else 0.0) > DAMAGE_RATIO
+        or Fraction(damaged, packets or 1) > DAMAGE_RATIO
+    ):
         return warned("damage", text, "The recording itself is damaged; compare with the recorder's drop log.")
     return passed("damage", text)
+
+
+def _gaps_s(facts: TranscodeFacts, number: int) -> float:
+    """Seconds without a packet in the stream of that number, in all."""
+    return sum(gap["step_s"] for gap in facts.gaps if gap["stream"] == number)
 
 
 def _list(names: list[str]) -> str:

@@ -21,6 +21,9 @@ from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import device, encoder_failed, output_failed
 from encoderd.encode.plan import VIDEO_TIME_BASE, EncodePlan, VideoPlan
 
+#: Containers that nobody may close: PyAV closes those that it forgets.
+_abandoned: list[OutputContainer] = []
+
 
 class Writer:
     """The output file: encoders and muxer. Opening opens the encoder, the moment where a GPU says no."""
@@ -43,8 +46,8 @@ class Writer:
                 if audio.copied:
                     stream: Any = self._container.add_stream_from_template(template)
                 else:
-                    stream = self._container.add_stream("aac", rate=template.codec_context.sample_rate)
-                    stream.codec_context.layout = aac_layout(template.codec_context.channels)
+                    stream = self._container.add_stream("aac", rate=audio.sample_rate_hz)
+                    stream.codec_context.layout = audio.layout
                     stream.codec_context.bit_rate = audio.bit_rate_bps
                 if audio.language:
                     stream.metadata["language"] = audio.language
@@ -85,12 +88,14 @@ class Writer:
         except (av.error.FFmpegError, OSError) as error:
             raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
 
-    def close(self) -> None:
-        """Give the file back after a failure; what is in it is of no use then."""
-        try:
-            self._container.close()
-        except (av.error.FFmpegError, OSError, ValueError):
-            return
+    def abandon(self) -> None:
+        """
+        Leave the file as it is after a failure; the end of the process closes it.
+
+        Closing it would write the trailer first, and for MP4 move all that was written: minutes, for a file that is
+        deleted next, and while the supervisor waits for the reason.
+        """
+        _abandoned.append(self._container)
 
     def _open(self) -> OutputContainer:
         try:
@@ -149,17 +154,24 @@ class Writer:
             return
         if packet.pts is None:
             packet.pts = packet.dts
-        self._last_dts[position] = packet.dts
+        dts = packet.dts
         packet.duration = duration
         time_base = Fraction(packet.time_base or VIDEO_TIME_BASE)
-        end_s = (packet.pts + duration) * time_base
-        facts.cover(packet.pts * time_base, end_s)
-        facts.muxed += 1
+        start_s, end_s = packet.pts * time_base, (packet.pts + duration) * time_base
         packet.stream = self._streams[position]
         try:
             self._container.mux_one(packet)
+        except av.error.InvalidDataError as error:
+            if position == 0 or not self._plan.audio[position - 1].copied:
+                raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
+            facts.damaged += 1  # its header is broken; the muxer wants to know what it takes
+            facts.dropped += 1
+            return
         except (av.error.FFmpegError, OSError) as error:
             raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
+        self._last_dts[position] = dts
+        facts.cover(start_s, end_s)
+        facts.muxed += 1
         if position == 0:
             self.out_time_s = max(self.out_time_s, float(end_s))
 
@@ -209,11 +221,6 @@ def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record
     else:
         record["rate_control"] = f"CRF {plan.options['crf']}"
     return stream
-
-
-def aac_layout(channels: int) -> str:
-    """Return the layout that AAC gets for a source of so many channels: mono, stereo, or 5.1 for more."""
-    return {1: "mono", 2: "stereo"}.get(channels, "5.1" if channels >= 6 else "stereo")
 
 
 def _log_size() -> int:

@@ -1,0 +1,93 @@
+"""Reading a written file back: what a player would stumble over is found."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import av.error
+import pytest
+
+from encoderd.encode.facts import OutputFacts
+from encoderd.encode.playback import QUICK_FRAMES, read_back
+from tests.encoding import encode, streams_of
+
+
+@pytest.fixture(scope="module", params=["mp4", "mkv"])
+def output(request: pytest.FixtureRequest, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("playback") / "x.ts"
+    source.write_bytes(recording.read_bytes())
+    return encode(source, container=request.param, quality=12).path
+
+
+def read(path: Path, *, full: bool = False) -> OutputFacts:
+    muxer = "mp4" if "mp4" in path.name else "matroska"
+    return read_back(str(path), muxer, full, lambda share: None)
+
+
+def spoilt(output: Path, folder: Path, first: float, last: float) -> Path:
+    """A copy with noise from `first` to `last` of the file (0…1)."""
+    data = bytearray(output.read_bytes())
+    begin, end = (int(len(data) * share) for share in (first, last))
+    data[begin:end] = random.Random(5).randbytes(end - begin)
+    copy = folder / output.name
+    copy.write_bytes(data)
+    return copy
+
+
+def test_all_packets_are_counted(output: Path) -> None:
+    found, streams = read(output), streams_of(output)
+
+    assert [(stream.codec, stream.packets) for stream in found.streams] == [
+        (stream.codec, len(stream.pts)) for stream in streams
+    ]
+    assert found.streams[0].start_s == streams[0].pts[0]
+    assert found.streams[0].end_s is not None
+    assert abs(found.streams[0].end_s - streams[0].pts[-1] - Fraction(1001, 30_000)) <= Fraction(1, 1000)
+    assert (found.width, found.height, found.size_bytes) == (320, 240, output.stat().st_size)
+
+
+def test_a_quick_look_decodes_at_three_places(output: Path) -> None:
+    spots = read(output).spots
+
+    assert [(spot.place, spot.error) for spot in spots] == [("start", ""), ("middle", ""), ("end", "")]
+    assert [spot.frames for spot in spots[:2]] == [QUICK_FRAMES, QUICK_FRAMES]
+
+
+def test_a_full_look_decodes_all_of_it(output: Path) -> None:
+    spots = read(output, full=True).spots
+
+    assert [(spot.place, spot.frames, spot.error) for spot in spots] == [("all", 30, "")]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_damage_in_the_pictures_is_found(output: Path, tmp_path: Path, full: bool) -> None:
+    """Noise over most of the file: at least one place does not decode, or the packets no longer add up."""
+    found = read(spoilt(output, tmp_path, 0.3, 0.9), full=full)
+
+    assert any(spot.error for spot in found.spots) or found.streams[0].packets < 30
+
+
+def test_a_few_spoilt_bytes_are_found_by_the_full_look(output: Path, tmp_path: Path) -> None:
+    """That is what it is for: the quick one may miss them."""
+    found = read(spoilt(output, tmp_path, 0.45, 0.47), full=True)
+
+    assert any(spot.error for spot in found.spots) or found.streams[0].packets < 30
+
+
+def test_a_file_that_is_cut_off_is_found(output: Path, tmp_path: Path) -> None:
+    copy = tmp_path / output.name
+    copy.write_bytes(output.read_bytes()[: output.stat().st_size * 2 // 3])
+    found = read(copy)
+
+    assert found.streams[0].packets < 30 or any(spot.error for spot in found.spots)
+
+
+@pytest.mark.parametrize("data", [b"", b"no film", bytes(5000)])
+def test_what_is_no_film_at_all_is_an_error(output: Path, tmp_path: Path, data: bytes) -> None:
+    copy = tmp_path / output.name
+    copy.write_bytes(data)
+
+    with pytest.raises((av.error.FFmpegError, OSError)):
+        read(copy)

@@ -1,0 +1,223 @@
+"""What becomes of each stream, with which filters and which codec options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from encoderd.encode.failures import EncodeFailed
+from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
+from encoderd.encode.messages import EncodeRequest
+from encoderd.encode.plan import COMMENT, aac_layout, codec_options, filters, make_plan
+from encoderd.jobs import FailureKind, JobEvent
+
+VIDEO = VideoInfo(
+    index=0,
+    pid=0x100,
+    codec="mpeg2video",
+    width=1440,
+    height=1080,
+    pix_fmt="yuv420p",
+    frame_rate=Fraction(30_000, 1001),
+    sample_aspect_ratio=Fraction(4, 3),
+    time_base=Fraction(1, 90_000),
+)
+AUDIO = AudioInfo(
+    index=1,
+    pid=0x110,
+    codec="aac",
+    sample_rate_hz=48_000,
+    channels=2,
+    layout="stereo",
+    bit_rate_bps=192_000,
+    language="jpn",
+    title="",
+    default=True,
+    time_base=Fraction(1, 90_000),
+)
+MEDIA = MediaInfo(
+    format="mpegts",
+    size_bytes=10_000_000,
+    start_s=Fraction(1),
+    duration_s=Fraction(60),
+    video=(VIDEO,),
+    audio=(AUDIO,),
+)
+
+
+def request(**changes: Any) -> EncodeRequest:
+    values: dict[str, Any] = {
+        "job": 7,
+        "source": "/in/a.ts",
+        "partial": "/out/.a.partial",
+        "size_bytes": 10_000_000,
+        "mtime_ns": 1,
+        "encoder": "libx264",
+        "container": "mp4",
+        "quality": 23,
+        "preset": "medium",
+        "deinterlace": "auto",
+        "audio_bit_rate_bps": 160_000,
+        "verify": "quick",
+    }
+    return EncodeRequest(**{**values, **changes})
+
+
+def test_qsv_gets_an_intelligent_constant_quality() -> None:
+    """global_quality without a maximal rate is ICQ; `bf` is set because each runtime has another default of its own."""
+    expected = {
+        "global_quality": "23",
+        "preset": "slow",
+        "profile": "high",
+        "g": "90",
+        "bf": "2",
+        "forced_idr": "1",
+        "async_depth": "4",
+    }
+
+    assert expected == codec_options("h264_qsv", 23, "slow", 90)
+
+
+def test_x264_gets_a_constant_rate_factor() -> None:
+    expected = {"crf": "23", "preset": "slow", "profile": "high", "g": "90"}
+
+    assert expected == codec_options("libx264", 23, "slow", 90)
+
+
+@pytest.mark.parametrize(
+    ("rate", "gop"),
+    [
+        (Fraction(30_000, 1001), "90"),
+        (Fraction(25), "75"),
+        (Fraction(50), "150"),
+        (Fraction(1, 5), "1"),
+        (Fraction(0), "90"),
+    ],
+)
+def test_a_key_frame_stands_every_three_seconds(rate: Fraction, gop: str) -> None:
+    """Of a rate that is unknown or less than one picture in three seconds, too."""
+    plan = make_plan(replace(MEDIA, video=(replace(VIDEO, frame_rate=rate),)), request())
+
+    assert gop == plan.video.options["g"]
+
+
+@pytest.mark.parametrize(
+    ("size", "planned"),
+    [((1440, 1080), (1440, 1080)), ((641, 361), (640, 360)), ((2, 3), (2, 2)), ((1919, 1080), (1918, 1080))],
+)
+def test_odd_sizes_become_even(size: tuple[int, int], planned: tuple[int, int]) -> None:
+    """4:2:0 has no half colour samples; one column or line is cut off."""
+    plan = make_plan(replace(MEDIA, video=(replace(VIDEO, width=size[0], height=size[1]),)), request())
+
+    assert planned == (plan.video.width, plan.video.height)
+
+
+def test_the_picture_goes_to_the_encoder_as_nv12() -> None:
+    """bwdif touches only frames that are flagged interlaced, and may be switched off."""
+    bwdif = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+
+    assert (bwdif, ("format", "pix_fmts=nv12")) == filters("auto", "nv12")
+    assert (("format", "pix_fmts=nv12"),) == filters("off", "nv12")
+
+
+@pytest.mark.parametrize(
+    ("codec", "copied"),
+    [
+        ("aac", True),
+        ("ac3", True),
+        ("eac3", True),
+        ("mp2", False),
+        ("dca", False),
+        ("pcm_s16le", False),
+        ("opus", False),
+    ],
+)
+def test_audio_that_both_containers_take_is_copied(codec: str, copied: bool) -> None:
+    """Everything else becomes AAC of the asked-for rate."""
+    audio = make_plan(replace(MEDIA, audio=(replace(AUDIO, codec=codec),)), request()).audio[0]
+
+    assert copied == audio.copied
+    assert (0 if copied else 160_000) == audio.bit_rate_bps
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [(48_000, 48_000), (44_100, 44_100), (192_000, 96_000), (7_000, 8_000), (30_000, 32_000), (46_000, 44_100)],
+)
+def test_aac_gets_a_sample_rate_that_it_has(given: int, taken: int) -> None:
+    """The source's own where AAC has it, else the nearest."""
+    audio = replace(AUDIO, codec="mp2", sample_rate_hz=given)
+
+    assert taken == make_plan(replace(MEDIA, audio=(audio,)), request()).audio[0].sample_rate_hz
+
+
+@pytest.mark.parametrize(
+    ("channels", "layout"), [(1, "mono"), (2, "stereo"), (3, "stereo"), (5, "stereo"), (6, "5.1"), (8, "5.1")]
+)
+def test_channels_become_mono_stereo_or_surround(channels: int, layout: str) -> None:
+    assert layout == aac_layout(channels)
+
+
+def test_languages_titles_and_the_default_track_stay() -> None:
+    second = replace(AUDIO, index=2, language="eng", title="Commentary", default=False)
+    plan = make_plan(replace(MEDIA, audio=(AUDIO, second)), request())
+
+    assert [("jpn", "", True), ("eng", "Commentary", False)] == [(a.language, a.title, a.default) for a in plan.audio]
+
+
+@pytest.mark.parametrize(
+    ("container", "muxer", "options"),
+    [("mp4", "mp4", {"movflags": "+faststart", "movie_timescale": "90000"}), ("mkv", "matroska", {})],
+)
+def test_containers(container: str, muxer: str, options: dict[str, str]) -> None:
+    """MP4 begins with its index, and its edit lists count in 90 kHz so that the first picture stays in place."""
+    plan = make_plan(MEDIA, request(container=container))
+
+    assert (muxer, options) == (plan.muxer, plan.muxer_options)
+
+
+def test_what_is_left_out_is_said() -> None:
+    """Nothing goes missing in silence: further video, subtitles, audio that never began."""
+    media = replace(
+        MEDIA,
+        video=(replace(VIDEO, index=3, width=0, height=0), VIDEO, replace(VIDEO, index=5, codec="h264")),
+        audio=(AUDIO, replace(AUDIO, index=2, sample_rate_hz=0)),
+        other=("dvb_subtitle (stream 4, pid 0x130)",),
+        notes=("programme 1024 kept, left out: 1025",),
+    )
+    plan = make_plan(media, request())
+
+    assert (0, [1]) == (plan.video.index, [audio.index for audio in plan.audio])
+    assert plan.notes == (
+        "programme 1024 kept, left out: 1025",
+        "video stream 3 (mpeg2video) left out",
+        "video stream 5 (h264) left out",
+        "left out: dvb_subtitle (stream 4, pid 0x130)",
+        "audio stream 2 (aac) left out: no sample rate or channels in it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("media", "words"),
+    [
+        (replace(MEDIA, video=()), "only audio in mpegts"),
+        (replace(MEDIA, video=(), audio=()), "neither video nor audio"),
+        (replace(MEDIA, video=(replace(VIDEO, width=0, height=0),)), "mpeg2video video shows no picture size"),
+        (replace(MEDIA, comment=f"{COMMENT}, job 3"), "output of encoderd"),
+    ],
+)
+def test_recordings_without_work_are_rejected(media: MediaInfo, words: str) -> None:
+    """The recording is to blame, in words that say what it is."""
+    with pytest.raises(EncodeFailed) as caught:
+        make_plan(media, request())
+
+    assert (FailureKind.RECORDING, JobEvent.RECORDING_REJECTED) == (caught.value.kind, caught.value.event)
+    assert words in caught.value.message
+    assert caught.value.remedy
+
+
+def test_outputs_carry_the_mark_by_which_they_are_known() -> None:
+    assert make_plan(MEDIA, request()).comment == f"{COMMENT}, job 7"
