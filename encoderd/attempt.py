@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoderd.encode.failures import EncodeFailed, output_failed, source_changed
+from encoderd.encode.failures import EncodeFailed, Place, crashed, device, output_failed, source_changed
 from encoderd.encode.messages import Encoded, EncodeRequest
 from encoderd.encode.publish import (
     check_space,
@@ -20,11 +20,13 @@ from encoderd.encode.publish import (
     partial_path,
     prepare_folder,
     publish,
+    same_file,
     targets,
     write_receipt,
 )
 from encoderd.encode.supervisor import Child, Limits
-from encoderd.jobs import Job, readable
+from encoderd.errors import EncoderdError
+from encoderd.jobs import FailureKind, Job, readable
 from encoderd.logs import get_logger
 from encoderd.queue.store import Store
 from encoderd.settings import EncodeSettings, WatchSettings
@@ -42,9 +44,10 @@ class Shop:
 
 class Attempt:
     """
-    A claimed job and its child. `poll` drives it; `done` is the job as it ended, None while it runs.
+    A claimed job and its child. `poll` drives it until it has `ended`: `done`, `failure` or `cancelled` say how.
 
-    Raises (constructor and `poll`): DatabaseError, JobRefused from the store; everything else becomes `failure`.
+    Raises (`poll`): DatabaseError, JobRefused and NoSuchJob from the store; everything else becomes `failure`. After
+    a DatabaseError the next `poll` goes on where this one was.
     """
 
     def __init__(self, shop: Shop, job: Job, folder: WatchSettings, encode: EncodeSettings, encoder: str) -> None:
@@ -55,65 +58,59 @@ class Attempt:
         self.child: Child | None = None
         self.failure: EncodeFailed | None = None
         self.done: Job | None = None
-        self._shop = shop
-        self._encoded: Encoded | None = None
-        self._landed: tuple[Path, dict[str, Any]] | None = None  # published, but the queue does not know yet
-        self._disposal = ""  # what became of the source
+        self.cancelled = False
+        self.renewed = False  # intake saw other content under this name meanwhile
         self.source = folder.path / job.relative_path
         self.partial = partial_path(folder.output, job.relative_path, job.id)
+        #: Where a failure of the place "folder" sits, the bytes it needs, and those that must remain free.
+        self.trouble = (self.partial.parent, job.size_bytes, encode.space_margin_mib * 2**20)
+        self._shop = shop
+        self._resumable = job.published is not None  # a former attempt may have left a finished file
+        self._resumed = False
+        self._landed: tuple[Path, dict[str, Any]] | None = None  # published, but the queue does not know yet
+        self._disposal = ""  # what became of the source
 
-    def begin(self, now_s: float) -> None:
-        """Finish what a crash cut off, or start the child."""
-        if self._resumed():
+    @property
+    def ended(self) -> bool:
+        return self.cancelled or self.done is not None or self.failure is not None
+
+    @property
+    def landed(self) -> bool:
+        """The output has its final name: what is left is to tell the queue, whatever happens."""
+        return self._landed is not None
+
+    def poll(self, now_s: float) -> None:
+        """Begin, drive the child on, publish, conclude: whatever is next; monotonic seconds."""
+        if self.ended:
             return
         try:
-            prepare_folder(self.partial.parent)
-            check_space(self.partial.parent, self.job.size_bytes, self.encode.space_margin_mib * 2**20)
-            self._check_source()
-            self.partial.unlink(missing_ok=True)
-            self._head_line()
-            self.child = Child(self._request(), self._limits(), now_s=now_s, log=self._shop.state.log_of(self.job.id))
+            self._step(now_s)
         except EncodeFailed as failure:
             self.failure = failure
+        except EncoderdError:
+            raise
         except OSError as error:
-            self.failure = output_failed(error.errno, str(error), str(self.partial.parent))
-
-    def poll(self, now_s: float) -> bool:
-        """Drive the child on; True when the attempt has ended (`done` or `failure` is set)."""
-        if self.done is not None or self.failure is not None:
-            return True
-        if self._encoded is None:
-            assert self.child is not None
-            outcome = self.child.poll(now_s)
-            if outcome is None:
-                return False
-            if isinstance(outcome, EncodeFailed):
-                self.failure = outcome
-                return True
-            assert isinstance(outcome, Encoded)
-            self._encoded = outcome
-        try:
-            # Not at once in one step: when the database is locked in between, the next poll goes on from there.
-            self._landed = self._landed or self._publish(self._encoded)
-            self._conclude(*self._landed)
-        except EncodeFailed as failure:
-            self.failure = failure
-        except OSError as error:
-            self.failure = output_failed(error.errno, str(error), str(self.partial.parent))
-        return True
+            self.failure = self._io_failed(error)
+        except Exception as error:
+            if self._landed is not None:  # a failure would have it encoded again, beside the file that is there
+                raise
+            get_logger().error("encode.broke", exc_info=True, remedy="Report this with the lines around it.")
+            self.failure = crashed(f"A defect of encoderd: {type(error).__name__}: {error}", remedy="Report it.")
 
     def look_at_source(self) -> None:
         """End the attempt at once when its recording is not what was admitted: what it makes would be void."""
-        if self.done is None and self.failure is None and self._landed is None:
+        if not self.ended and self._landed is None and self.child is not None:
             try:
                 self._check_source()
             except EncodeFailed as failure:
                 self.failure = failure
 
     def end(self) -> None:
-        """Kill the child and remove the partial file; for cancelling, stopping, and after a failure."""
+        """End the child at once; remove the partial file, unless it may be the finished one of a former attempt."""
         if self.child is not None:
             self.child.kill()
+        if self._resumable:
+            return
         try:
             self.partial.unlink(missing_ok=True)
         except OSError as error:
@@ -121,23 +118,55 @@ class Attempt:
                 "encode.partial_left", path=self.partial, reason=str(error), remedy="Delete it by hand."
             )
 
+    def _step(self, now_s: float) -> None:
+        if self._landed is None and self.child is None:
+            self._begin(now_s)
+        if self._landed is None:
+            assert self.child is not None
+            outcome = self.child.poll(now_s)
+            if outcome is None:
+                return
+            if isinstance(outcome, EncodeFailed):
+                if outcome.kind is not FailureKind.DEVICE:
+                    self._check_source()  # a recording that was replaced under the child is not bad, it is another one
+                raise outcome
+            assert isinstance(outcome, Encoded)
+            self._landed = self._publish(outcome)
+        self._conclude(*self._landed)
+
     # --- before
 
-    def _resumed(self) -> bool:
-        """A former attempt was at its rename when it was cut off: nothing is encoded again for that."""
-        published = self.job.published
-        if published is None:
-            return False
-        target = Path(os.fsdecode(bytes.fromhex(published["path_hex"])))
+    def _begin(self, now_s: float) -> None:
+        """Finish what a crash cut off, or start the child."""
+        prepare_folder(self.partial.parent)
+        if self._resumable:
+            self._landed = self._left_by_former()
+            self._resumable = False
+            if self._landed is not None:
+                return
+        check_space(self.partial.parent, self.job.size_bytes, self.encode.space_margin_mib * 2**20)
+        self._check_source()
+        self.partial.unlink(missing_ok=True)
+        self._head_line()
+        log = self._shop.state.log_of(self.job.id)
         try:
-            if not finish_publishing(self.partial, target, published["size_bytes"], published["mtime_ns"]):
-                return False
+            self.child = Child(self._request(), self._limits(), now_s=now_s, log=log)
         except OSError as error:
-            self.failure = output_failed(error.errno, str(error), str(target.parent))
-            return True
+            if error.filename == str(log):
+                raise
+            raise not_started(error) from error
+
+    def _left_by_former(self) -> tuple[Path, dict[str, Any]] | None:
+        """A former attempt was at its rename when it was cut off: nothing is encoded again for that."""
+        published = dict(self.job.published or {})
+        if "path_hex" not in published:
+            return None
+        target = Path(os.fsdecode(bytes.fromhex(published["path_hex"])))
+        if not finish_publishing(self.partial, target, published["size_bytes"], published["mtime_ns"]):
+            return None
+        self._resumed = True
         get_logger().info("encode.publishing_completed", output=target)
-        self._conclude(target, {**published, "receipt": dict(published["receipt"])})
-        return True
+        return target, {**published, "receipt": dict(published["receipt"])}
 
     def _check_source(self) -> None:
         try:
@@ -194,16 +223,33 @@ class Attempt:
             }
             write_receipt(self._shop.state.receipt_of(self.job.id), receipt)
             self._shop.store.publishing(self.job.id, worker=self._shop.worker, published=published, now=time.time())
-            if publish(self.partial, target):
+            if self._published(target, encoded):
                 return target, published
         raise AssertionError("there is always one more name")
+
+    def _published(self, target: Path, encoded: Encoded) -> bool:
+        try:
+            return publish(self.partial, target)
+        except OSError as error:
+            if not same_file(target, encoded.size_bytes, encoded.mtime_ns):
+                raise
+            # It has its name, only the last sync failed: made again, it would stand there twice.
+            get_logger().warning(
+                "encode.output_unsynced", output=target, reason=str(error), remedy="Look for I/O errors: dmesg | tail"
+            )
+            return True
 
     def _conclude(self, target: Path, published: dict[str, Any]) -> None:
         """The output is on disk under its name, the receipt too: now the source's turn, then the queue's."""
         receipt = published["receipt"]
         self._disposal = self._disposal or self._after_success(receipt)
         receipt["after_success"] = self._disposal
-        write_receipt(self._shop.state.receipt_of(self.job.id), receipt)
+        try:
+            write_receipt(self._shop.state.receipt_of(self.job.id), receipt)
+        except OSError as error:  # the one from before the rename is there, and the queue has this one
+            get_logger().warning(
+                "encode.receipt_stale", reason=str(error), remedy=f"Make room in {self._shop.state.root}."
+            )
         self.done = self._shop.store.finish(self.job.id, worker=self._shop.worker, published=published, now=time.time())
         findings = receipt["findings"]
         doubts = [f"{finding['check']}: {finding['evidence']}" for finding in findings if finding["verdict"] != "pass"]
@@ -247,7 +293,7 @@ class Attempt:
         if receipt["verdict"] != "pass":
             return f"kept: verification had a doubt, so it was not {wish}d"
         try:
-            if not os.path.lexists(self.source) and self.job.published is not None:
+            if self._resumed and not os.path.lexists(self.source):
                 return f"{wish}d"  # before a crash, by a former attempt
             self._check_source()
             if wish == "delete":
@@ -266,3 +312,24 @@ class Attempt:
             )
             return f"kept: {error}"
         return f"moved to {readable(str(moved))}"
+
+    def _io_failed(self, error: OSError) -> EncodeFailed:
+        """Whose disk was it? The daemon's own holds the jobs just as the output folder's does."""
+        failed = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else self.partial
+        if self._shop.state.root not in failed.parents:
+            return output_failed(error.errno, str(error), str(self.partial.parent))
+        self.trouble = (self._shop.state.root / "jobs", 2**20, 0)
+        return device(
+            f"The state folder {self._shop.state.root} cannot be written ({error}).",
+            remedy="Make room there, and see that the daemon's user owns it; the queue goes on by itself.",
+            place=Place.FOLDER,
+        )
+
+
+def not_started(error: OSError) -> EncodeFailed:
+    """No process could be made: the machine's fault, and the gate waits until one can."""
+    return device(
+        f"The child process could not be started: {error}.",
+        remedy="Look for a lack of memory or of processes (free -h, TasksMax of the unit); after an upgrade of "
+        "Python, install encoderd again.",
+    )

@@ -15,6 +15,7 @@ from encoderd.settings import Settings
 class _Block:
     folder: Path
     need_bytes: int
+    margin_bytes: int
     reason: str
     remedy: str
     since_s: float
@@ -35,11 +36,14 @@ class Folders:
         """Return {watch folder: (reason, remedy)} of what is blocked."""
         return {watch: (block.reason, block.remedy) for watch, block in self._blocks.items()}
 
-    def block(self, watch: str, folder: Path, need_bytes: int, failure: EncodeFailed, now_s: float) -> None:
-        """Hold the watch folder's jobs until `folder` can be written and has room for `need_bytes`."""
+    def block(
+        self, watch: str, folder: Path, need_bytes: int, margin_bytes: int, failure: EncodeFailed, now_s: float
+    ) -> None:
+        """Hold the watch folder's jobs until `folder` can be written and has room for the bytes and the margin."""
         self._blocks[watch] = _Block(
             folder=folder,
             need_bytes=need_bytes,
+            margin_bytes=margin_bytes,
             reason=failure.message,
             remedy=failure.remedy,
             since_s=now_s,
@@ -53,10 +57,9 @@ class Folders:
             if now_s < block.look_s:
                 continue
             block.look_s = now_s + self._settings.preflight.recheck_s
-            margin_bytes = self._settings.encode_for(watch).space_margin_mib * 2**20
             try:
                 prepare_folder(block.folder)
-                check_space(block.folder, block.need_bytes, margin_bytes)
+                check_space(block.folder, block.need_bytes, block.margin_bytes)
             except EncodeFailed as failure:
                 block.reason, block.remedy = failure.message, failure.remedy
             except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoderd.encode.failures import EncodeFailed
+from encoderd.encode.failures import EncodeFailed, device
 from encoderd.encode.messages import TrialDone, TrialRequest
 from encoderd.encode.supervisor import Child, Limits
 from encoderd.logs import get_logger
@@ -57,11 +57,15 @@ class Gate:
         return self._doors[encoder].reason
 
     def why_closed(self, setting: str) -> tuple[str, str]:
-        """Return (reason, remedy) in a sentence each for a setting whose jobs wait; ("", "") when they do not."""
-        if self.encoder_for(setting) is not None:
+        """
+        Return (reason, remedy) for a setting whose jobs wait; ("", "") when they do not.
+
+        While an encoder's first trial is still to come nothing is wrong yet.
+        """
+        doors = [self._doors[encoder] for encoder in CHOICES[setting]]
+        if any(door.open or door.tried_s is None for door in doors):
             return "", ""
-        door = self._doors[CHOICES[setting][0]]
-        return door.reason, door.remedy
+        return " ".join(door.reason for door in doors), doors[0].remedy
 
     def close(self, encoder: str, reason: str, remedy: str, now_s: float) -> None:
         """Close the door after a device failure; the next trial is due after `recheck_s`."""
@@ -79,14 +83,23 @@ class Gate:
                 self._trial = None
                 self._conclude(encoder, outcome, now_s)
             return
+        due = self._next_trial(now_s, settings_in_use)
+        if due is not None:
+            self._start(due, now_s)
+
+    def _next_trial(self, now_s: float, settings_in_use: Collection[str]) -> str | None:
+        """One that was never tried goes first: `auto` must not wait for a GPU that is tried again and again."""
+        due: list[str] = []
         for setting in sorted(settings_in_use):
             for encoder in CHOICES[setting]:
                 door = self._doors[encoder]
                 if door.open:
                     break
-                if door.tried_s is None or now_s - door.tried_s >= self._preflight.recheck_s:
-                    self._start(encoder, now_s)
-                    return
+                if door.tried_s is None:
+                    return encoder
+                if now_s - door.tried_s >= self._preflight.recheck_s:
+                    due.append(encoder)
+        return due[0] if due else None
 
     def stop(self) -> None:
         """End a running trial."""
@@ -98,8 +111,15 @@ class Gate:
         limit_s = self._preflight.trial_limit_s
         request = TrialRequest(encoder=encoder, quality=self._encode.quality, preset=self._encode.preset)
         limits = Limits(startup_s=limit_s, stall_s=limit_s, drain_s=limit_s)
-        self._log.unlink(missing_ok=True)
-        self._trial = (encoder, Child(request, limits, now_s=now_s, log=self._log))
+        try:
+            self._log.unlink(missing_ok=True)
+            self._trial = (encoder, Child(request, limits, now_s=now_s, log=self._log))
+        except OSError as error:  # no room for the log, or no process to be had
+            failure = device(
+                f"The trial encode could not be started: {error}.",
+                remedy="Look for a full disk or a lack of memory (df -h, free -h); it is tried again by itself.",
+            )
+            self._conclude(encoder, failure, now_s)
 
     def _conclude(self, encoder: str, outcome: object, now_s: float) -> None:
         door = self._doors[encoder]

@@ -47,13 +47,21 @@ class StateFolder:
         return self.root / "jobs" / f"{job:06d}.json"
 
     def job_logs(self) -> list[tuple[int, Path]]:
-        """Return (job, its log), by job."""
-        found = []
-        with contextlib.suppress(OSError):
-            for path in (self.root / "jobs").glob("*.log"):
-                if path.stem.isdigit():
-                    found.append((int(path.stem), path))
-        return sorted(found)
+        """
+        Return (job, its log), by job; none where the folder is not there yet.
+
+        Raises:
+            OSError: this user may not look into it.
+        """
+        try:
+            paths = list((self.root / "jobs").iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(
+            (int(path.stem), path)
+            for path in paths
+            if path.suffix == ".log" and path.stem.isascii() and path.stem.isdigit()
+        )
 
     def sweep_logs(self, older_than: float, keep: Iterable[int]) -> list[int]:
         """
@@ -61,7 +69,10 @@ class StateFolder:
         `keep`; returns the jobs. Receipts stay: they are the proof, and small.
         """
         kept, swept = set(keep), []
-        for job, path in self.job_logs():
+        logs: list[tuple[int, Path]] = []
+        with contextlib.suppress(OSError):
+            logs = self.job_logs()
+        for job, path in logs:
             with contextlib.suppress(OSError):
                 if job not in kept and path.stat().st_mtime < older_than:
                     path.unlink()
@@ -76,9 +87,17 @@ class StateFolder:
             beside.replace(self.root / "status.json")
 
     def read_status(self) -> dict[str, Any]:
-        """Return what the daemon said last; {} when it never did."""
+        """
+        Return what the daemon said last; {} when it never did.
+
+        Raises:
+            OSError: this user may not read it.
+        """
         try:
             status = json.loads((self.root / "status.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
-        return status if isinstance(status, dict) else {}
+        known = (
+            isinstance(status, dict) and isinstance(status.get("status"), str) and isinstance(status.get("pid"), int)
+        )
+        return status if known else {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from encoderd.jobs import JobState, readable
 
 if TYPE_CHECKING:
+    from encoderd.attempt import Attempt
     from encoderd.daemon import Daemon
 
 #: Recordings on their way in that are listed; the others are only counted.
@@ -70,13 +71,12 @@ def look(daemon: Daemon) -> Status:
             reason, remedy = daemon.gate.why_closed(setting)
             if reason:
                 problems[f"gate.{setting}"] = [reason, remedy]
-    paused = daemon.paused
     return Status(
         pid=os.getpid(),
         worker=daemon.settings.daemon.worker,
-        status=sentence(running, queued, len(settling), paused, problems),
+        status=sentence(running, queued, len(settling), daemon.pause_reason, problems),
         counts={str(state): count for state, count in daemon.counts.items()},
-        paused=paused,
+        paused=daemon.pause_reason is not None,
         running=running,
         coming=tuple(
             Coming(
@@ -92,7 +92,7 @@ def look(daemon: Daemon) -> Status:
     )
 
 
-def _running(attempt: Any) -> Running:
+def _running(attempt: Attempt) -> Running:
     progress = attempt.child.progress if attempt.child is not None else None
     return Running(
         job=attempt.job.id,
@@ -108,15 +108,15 @@ def _running(attempt: Any) -> Running:
 
 
 def sentence(
-    running: tuple[Running, ...], queued: int, coming: int, paused: bool, problems: dict[str, list[str]]
+    running: tuple[Running, ...], queued: int, coming: int, pause_reason: str | None, problems: dict[str, list[str]]
 ) -> str:
-    """Return one line: what is encoded, what waits, what is wrong."""
+    """Return one line: what is encoded, what waits, what is wrong. `pause_reason` is None when not paused."""
     parts = [
         f"{one.phase} {one.recording} {one.done_ratio:.0%}" + (f" at {one.speed_x:.1f}×" if one.speed_x else "")
         for one in running
     ]
-    if paused:
-        parts.append("paused")
+    if pause_reason is not None:
+        parts.append(f"paused ({readable(pause_reason)})" if pause_reason else "paused")
     elif not running:
         parts.append("waiting" if queued else "idle")
     parts.append(f"{queued} queued, {coming} being recorded")

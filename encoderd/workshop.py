@@ -6,20 +6,22 @@ and tells the queue how each one ended.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from structlog.contextvars import bound_contextvars
 
 from encoderd.attempt import Attempt, Shop
 from encoderd.encode.failures import EncodeFailed, Place
-from encoderd.encode.publish import job_of_partial
+from encoderd.encode.messages import Encoded
+from encoderd.encode.publish import partial_path
 from encoderd.encode.supervisor import Child
 from encoderd.errors import DatabaseError, JobRefused, NoSuchJob
 from encoderd.folders import Folders
 from encoderd.gate import Gate
-from encoderd.jobs import Job, JobEvent, JobState, after_failure
+from encoderd.jobs import Candidate, Job, JobEvent, JobState, after_failure, after_interruption
 from encoderd.logs import get_logger
 from encoderd.settings import Settings
 
@@ -35,6 +37,7 @@ class Workshop:
     def __init__(self, shop: Shop, settings: Settings, gate: Gate, folders: Folders) -> None:
         self.attempts: list[Attempt] = []
         self.changed: list[tuple[str, str]] = []  # (watch, relative path) of recordings that changed; intake's to see
+        self.moved = False  # jobs changed their state since the daemon last looked
         self._shop = shop
         self.refit(settings, gate, folders)
 
@@ -44,7 +47,12 @@ class Workshop:
 
     @property
     def children(self) -> list[Child]:
-        return [attempt.child for attempt in self.attempts if attempt.child is not None]
+        """Those that still have something to say."""
+        return [
+            attempt.child
+            for attempt in self.attempts
+            if attempt.child is not None and attempt.child.outcome is None and not attempt.ended
+        ]
 
     def claim(self, now_s: float) -> None:
         """Claim due jobs and begin them, while there is room and something may run."""
@@ -70,46 +78,58 @@ class Workshop:
         assert encoder is not None
         attempt = Attempt(self._shop, job, self._settings.folder(job.watch), encode, encoder)
         self.attempts.append(attempt)
-        with bound_contextvars(job=job.id, recording=job.relative_path):
-            on_cpu = encode.encoder == "auto" and encoder == "libx264"
-            why = {"on_cpu_because": self._gate.reason("h264_qsv")} if on_cpu else {}
-            get_logger().info(
-                "encode.started",
-                encoder=encoder,
-                attempt=job.attempts,
-                log=self._shop.state.log_of(job.id),
-                **why,
-            )
-            attempt.begin(now_s)
-        self._conclude(attempt, now_s)
+        self.moved = True
+        on_cpu = encode.encoder == "auto" and encoder == "libx264"
+        why = {"on_cpu_because": self._gate.reason("h264_qsv")} if on_cpu else {}
+        get_logger().info(
+            "encode.started",
+            job=job.id,
+            recording=job.relative_path,
+            encoder=encoder,
+            attempt=job.attempts,
+            log=self._shop.state.log_of(job.id),
+            **why,
+        )
+        self._drive(attempt, now_s)
 
     def drive(self, now_s: float, *, look: bool) -> None:
         """Take the children's messages and conclude what has ended; with `look`, see whether recordings changed."""
         for attempt in list(self.attempts):
-            with bound_contextvars(job=attempt.job.id, recording=attempt.job.relative_path):
-                if look:
-                    attempt.look_at_source()
+            if look:
+                attempt.look_at_source()
+            self._drive(attempt, now_s)
+
+    def _drive(self, attempt: Attempt, now_s: float) -> None:
+        with bound_contextvars(job=attempt.job.id, recording=attempt.job.relative_path):
+            try:
                 attempt.poll(now_s)
-                self._conclude(attempt, now_s)
+                if attempt.ended:
+                    self._conclude(attempt, now_s)
+            except (JobRefused, NoSuchJob) as refusal:
+                self._drop(attempt, refusal.message)
 
     def _conclude(self, attempt: Attempt, now_s: float) -> None:
-        """Take an ended attempt off the list and let the queue know."""
-        if attempt.done is None and attempt.failure is None:
-            return
-        try:
-            if attempt.failure is not None:
-                attempt.end()
-                self._failed(attempt, attempt.failure, now_s)
-        except JobRefused:
-            self._drop(attempt)
-            return
+        """Let the queue know how an attempt ended, and take it off the list."""
+        if attempt.cancelled:
+            attempt.end()
+            self._shop.store.cancelled(attempt.job.id, worker=self._shop.worker, now=time.time())
+            get_logger().info("encode.cancelled")
+        elif attempt.failure is not None:
+            attempt.end()
+            self._failed(attempt, attempt.failure, now_s)
+        self._remove(attempt)
+
+    def _remove(self, attempt: Attempt) -> None:
         self.attempts.remove(attempt)
+        self.moved = True
+        if attempt.renewed:
+            self.changed.append((attempt.job.watch, attempt.job.relative_path))
 
     def _failed(self, attempt: Attempt, failure: EncodeFailed, now_s: float) -> None:
         job, queue = attempt.job, self._settings.queue
         if failure.event is JobEvent.SOURCE_CHANGED:
             self._shop.store.source_changed(job.id, now=time.time(), reason=failure.message)
-            self.changed.append((job.watch, job.relative_path))
+            attempt.renewed = True
             get_logger().warning("encode.source_changed", reason=failure.message, remedy=failure.remedy)
             return
         consequence = after_failure(
@@ -119,6 +139,10 @@ class Workshop:
             max_attempts=queue.max_attempts,
             retry_pause_s=queue.retry_pause_s,
         )
+        if failure.place is Place.ENCODER:
+            # The trial succeeds, this one fails, again and again: it is not blamed, but others go first.
+            pause_s = after_interruption(self._times_lost(job.id) + 1, queue.retry_pause_s)
+            consequence = replace(consequence, pause_s=pause_s)
         ended = self._shop.store.fail(
             job.id,
             worker=self._shop.worker,
@@ -145,7 +169,16 @@ class Workshop:
         if failure.place is Place.ENCODER:
             self._gate.close(attempt.encoder, failure.message, failure.remedy, now_s)
         elif failure.place is Place.FOLDER:
-            self._folders.block(job.watch, attempt.partial.parent, job.size_bytes, failure, now_s)
+            self._folders.block(job.watch, *attempt.trouble, failure, now_s)
+
+    def _times_lost(self, job: int) -> int:
+        """How often this recording lost its encoder since it was queued under its present identity."""
+        times = 0
+        for event in self._shop.store.events(job):
+            if event.event in (JobEvent.RETRIED, JobEvent.SETTLED):
+                times = 0
+            times += event.event is JobEvent.DEVICE_LOST
+        return times
 
     # --- leases, wishes, the end
 
@@ -153,27 +186,44 @@ class Workshop:
         """Send the heartbeats; end what another worker has taken over."""
         daemon = self._settings.daemon
         for attempt in list(self.attempts):
-            job = attempt.job.id
-            if not self._shop.store.heartbeat(job, worker=daemon.worker, now=time.time(), lease_s=daemon.lease_s):
-                self._drop(attempt)
+            job = attempt.job
+            if not self._shop.store.heartbeat(job.id, worker=daemon.worker, now=time.time(), lease_s=daemon.lease_s):
+                with bound_contextvars(job=job.id, recording=job.relative_path):
+                    self._drop(attempt, "the heartbeat found it in other hands")
 
-    def cancel_wanted(self) -> None:
-        """End the attempts that the operator wants cancelled."""
+    def cancel_wanted(self, now_s: float) -> None:
+        """End the attempts that the operator wants cancelled; one whose output has its name already is done."""
         wanted = set(self._shop.store.cancel_requests(self._shop.worker)) if self.attempts else set()
         for attempt in [attempt for attempt in self.attempts if attempt.job.id in wanted]:
-            with bound_contextvars(job=attempt.job.id, recording=attempt.job.relative_path):
-                attempt.end()
-                self._shop.store.cancelled(attempt.job.id, worker=self._shop.worker, now=time.time())
-                self.attempts.remove(attempt)
-                get_logger().info("encode.cancelled")
+            if not attempt.ended and not attempt.landed:
+                attempt.cancelled = True
+            self._drive(attempt, now_s)
+
+    def note_offered(self, candidates: Iterable[Candidate]) -> None:
+        """
+        Remember which running recordings were offered with other content: the queue takes no second job of a path.
+
+        Without it they would not be offered again once their attempt has ended.
+        """
+        offered = {(candidate.watch, candidate.relative_path): candidate for candidate in candidates}
+        for attempt in self.attempts:
+            seen = offered.get((attempt.job.watch, attempt.job.relative_path))
+            if seen is not None and seen != attempt.job.candidate:
+                attempt.renewed = True
+                attempt.look_at_source()
 
     def close(self, limit_s: float) -> None:
-        """End all children within `limit_s` seconds and give their jobs back."""
+        """End all children within `limit_s` seconds; keep what is finished, give the other jobs back."""
         until_s = time.monotonic() + limit_s
         for child in self.children:
             child.stop(time.monotonic())
         while time.monotonic() < until_s and any(child.poll(time.monotonic()) is None for child in self.children):
             time.sleep(0.02)
+        for attempt in list(self.attempts):
+            finished = attempt.child is not None and isinstance(attempt.child.outcome, Encoded)
+            with contextlib.suppress(DatabaseError):  # then it is given back, or its lease runs out
+                if finished or attempt.landed or attempt.ended:
+                    self._drive(attempt, time.monotonic())
         for attempt in self.attempts:
             self._give_back(attempt)
         self.attempts.clear()
@@ -191,37 +241,29 @@ class Workshop:
                     reason="the daemon stops",
                 )
                 get_logger().info("encode.given_back", reason="the daemon stops")
-            except (DatabaseError, JobRefused) as error:  # its lease runs out by itself
+            except (DatabaseError, JobRefused, NoSuchJob) as error:  # its lease runs out by itself
                 get_logger().warning("encode.not_given_back", reason=error.message, remedy=error.remedy)
 
-    def _drop(self, attempt: Attempt) -> None:
+    def _drop(self, attempt: Attempt, reason: str) -> None:
         """Another worker has the job now: end the child, touch nothing else (the partial file may be theirs)."""
         if attempt.child is not None:
             attempt.child.kill()
-        self.attempts.remove(attempt)
-        get_logger().warning(
-            "queue.lease_lost", job=attempt.job.id, recording=attempt.job.relative_path, remedy="Raise daemon.lease_s."
-        )
+        self._remove(attempt)
+        get_logger().warning("queue.lease_lost", reason=reason, remedy="If no one interfered: raise daemon.lease_s.")
 
-    def sweep_partials(self) -> None:
-        """Remove partial files of our own jobs that nobody works on; those of unknown jobs are left and named."""
-        for folder in self._settings.watch:
-            for where, _folders, names in os.walk(folder.output):
-                for name in names:
-                    number = job_of_partial(name)
-                    if number is not None:
-                        self._sweep(Path(where) / name, number)
-
-    def _sweep(self, path: Path, number: int) -> None:
-        try:
-            job = self._shop.store.job(number)
-        except NoSuchJob:
-            get_logger().warning(
-                "encode.partial_left", path=path, reason="no job of this queue", remedy="Delete it by hand."
-            )
-            return
-        if job.state is JobState.ENCODING or (job.state is JobState.QUEUED and job.published is not None):
-            return
-        with contextlib.suppress(OSError):
-            path.unlink()
-            get_logger().info("encode.partial_removed", path=path, job=number)
+    def sweep(self, leftovers: Iterable[tuple[Path, int]]) -> None:
+        """Remove partial files of our own jobs that nobody works on; others are left and named."""
+        for path, number in leftovers:
+            try:
+                job = self._shop.store.job(number)
+                ours = path == partial_path(self._settings.folder(job.watch).output, job.relative_path, job.id)
+            except (NoSuchJob, KeyError):
+                ours = False
+            if not ours:
+                get_logger().warning(
+                    "encode.partial_left", path=path, reason="no job of this queue", remedy="Delete it by hand."
+                )
+            elif job.state is not JobState.ENCODING and not (job.state is JobState.QUEUED and job.published):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    get_logger().info("encode.partial_removed", path=path, job=number, recording=job.relative_path)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.running import RunningDaemon
+
 #: Small, and what a broadcast is made of: interlaced MPEG-2 with audio in a transport stream.
-SIZE = {"width": 320, "height": 240, "sample_aspect_ratio": Fraction(1), "bit_rate_bps": 1_000_000}
+SIZE: dict[str, Any] = {"width": 320, "height": 240, "sample_aspect_ratio": Fraction(1), "bit_rate_bps": 1_000_000}
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +25,15 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def long_recording(recording: Path) -> Path:
-    """
-    The same again and again, for a test that needs the time to do something in mid-encode.
-
-    A transport stream may be repeated; its timestamps then jump back, as they do when a recorder's broadcast is cut.
-    """
+    """Forty seconds, 320 × 240: time to do something in mid-encode (two seconds or so with the fastest preset)."""
     from encoderd.encode.sample import SampleSpec, make_recording
 
     spec = SampleSpec(duration_s=40.0, interlaced=False, **SIZE)
     return make_recording(recording.with_name("long.ts"), spec)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
+    """A daemon on folders of its own, not yet started: a test may still `configure` it."""
+    with RunningDaemon(tmp_path) as running:
+        yield running

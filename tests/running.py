@@ -187,11 +187,11 @@ class RunningDaemon:
 
     def children(self) -> list[int]:
         """Return the pids of the daemon's children that run now."""
-        return [] if self.process is None else [pid for pid, parent in _processes() if parent == self.pid]
+        return [] if self.process is None else [pid for pid, parent in processes() if parent == self.pid]
 
     def orphans(self) -> list[int]:
         """Return the pids of encode children that name this test's folder on their open files: those left behind."""
-        return [pid for pid, _ in _processes() if pid != self.pid and _holds_file_below(pid, self.root)]
+        return [pid for pid, _ in processes() if pid != self.pid and _holds_file_below(pid, self.root)]
 
     # --- waiting
 
@@ -227,20 +227,39 @@ class RunningDaemon:
         self.wait_for(writes, what=f"job {number} encoding")
         return self.children()[0]
 
+    def wait_frozen(self, number: int = 1) -> int:
+        """
+        Wait until a job's child writes, and stop it there (SIGSTOP): the middle of an encode for as long as one likes.
+
+        Returns the child's pid; `os.kill(pid, signal.SIGCONT)` lets it go on. Takes a recording of some length.
+        """
+        pid = self.wait_encoding(number)
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
     def tell(self) -> str:
         """Return what one wants to read when a test fails."""
         exit_code = None if self.process is None else self.process.poll()
-        jobs = "\n".join(f"  {job}" for job in self.jobs())
+        jobs = "\n".join(
+            f"  {job.id} {job.state} {job.relative_path!r} attempts {job.attempts} interruptions {job.interruptions} "
+            f"worker {job.worker} next try {job.next_try_at} {job.reason}"
+            for job in self.jobs()
+        )
         log = self.stdout.read_text("utf-8", "replace")[-6000:] if self.stdout.exists() else ""
         errors = self.stderr.read_text("utf-8", "replace")[-3000:] if self.stderr.exists() else ""
         return f"exit code {exit_code}\njobs:\n{jobs}\nlog:\n{log}\nstderr:\n{errors}"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie, which nobody has waited for yet, does not."""
+    return any(pid == live for live, _ in processes())
 
 
 def _names_below(folder: Path) -> list[str]:
     return [os.path.relpath(Path(where) / name, folder) for where, _, names in os.walk(folder) for name in names]
 
 
-def _processes() -> list[tuple[int, int]]:
+def processes() -> list[tuple[int, int]]:
     """Return (pid, parent) of every live process; zombies are dead."""
     found = []
     for entry in Path("/proc").iterdir():

@@ -56,7 +56,7 @@ def _node(root: Path, entry: Path, devices: list[PciDevice]) -> RenderNode:
     device = root / "sys/class/drm" / entry.name / "device"
     address, found = "", None
     with contextlib.suppress(OSError, SettingsError):
-        address = str(PciAddress.parse(device.resolve().name))
+        address = str(PciAddress.parse(Path(os.path.realpath(device)).name))
         found = next((known for known in devices if str(known.address) == address), None)
     return RenderNode(
         path="/" + str(entry.relative_to(root)),

@@ -335,8 +335,12 @@ def _next_try(now: float, pause_s: float) -> float:
 
 
 def _kept(job: Job, event: JobEvent) -> Mapping[str, Any] | None:
-    """A worker that was stopped may have given an output its final name; one that failed removed its own."""
-    return job.published if event in (JobEvent.STOPPING, JobEvent.LEASE_EXPIRED) else None
+    """
+    An output may have got its final name before the worker was stopped, or stand in a folder that is away just now.
+
+    One that crashed removed its own. A record that is out of date does no harm: it is compared with the file.
+    """
+    return None if event in (JobEvent.CRASHED, JobEvent.STALLED) else job.published
 
 
 def _interrupted(connection: Connection, job: Job, *, now: float, retry_pause_s: float) -> Job:

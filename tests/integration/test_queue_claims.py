@@ -283,14 +283,16 @@ def test_an_attempt_is_given_back_when_it_does_not_count(
     [
         (JobEvent.STOPPING, True),
         (JobEvent.LEASE_EXPIRED, True),
+        (JobEvent.DEVICE_LOST, True),
+        (JobEvent.NO_SPACE, True),
         (JobEvent.CRASHED, False),
-        (JobEvent.DEVICE_LOST, False),
-        (JobEvent.NO_SPACE, False),
         (JobEvent.SOURCE_CHANGED, False),
     ],
 )
 def test_what_was_about_to_be_published_is_kept_for_the_next_claimer(store: Store, event: JobEvent, kept: bool) -> None:
-    """Only an attempt that was interrupted from outside may have left a finished file; the next one compares it."""
+    """
+    An attempt that was interrupted may have left a finished file, also in a folder that is away now; a crash has not.
+    """
     job = encoding(store)
     store.publishing(job.id, worker="w1", published=OUTPUT, now=NOW)
 
