@@ -7,7 +7,7 @@ SYSUSERSDIR ?= /etc/sysusers.d
 
 VENV := .venv
 PY := $(VENV)/bin/python
-DEMO := -m encoderd.demo
+DEMO := -m encoderd.cli.demo
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 # The stamp is written last and holds the checkout's path: a venv that was interrupted, has been moved, or whose

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from encoderd import __version__
 from encoderd.cli import checking, configuration, encoding, jobs, service
+from encoderd.cli.output import complain
 from encoderd.errors import ExitCode
 
 app = typer.Typer(
@@ -42,7 +45,14 @@ def _root(
 
 def main() -> None:
     """Run the command line; the exit codes are those of `errors.ExitCode`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no name of a recording may end a command
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(int(ExitCode.FAILED))
+    except Exception as error:  # noqa: BLE001 - the last door: a defect of ours, with all that its report needs
+        traceback.print_exc()
+        complain(f"A defect of encoderd: {type(error).__name__}: {error}", "Report it with the lines above.")
+        sys.exit(int(ExitCode.INTERNAL))

@@ -34,6 +34,9 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     for part in parts:
         try:
             findings += part(settings)
+        except OSError as error:
+            remedy = "Look at that path; or run this as root or as the service's user: sudo -u encoderd encoderd check"
+            findings.append(failed(part.__name__.strip("_"), str(error), remedy))
         except Exception as error:  # noqa: BLE001 - a check that crashes is a finding, not the end of the report
             name = part.__name__.strip("_")
             findings.append(failed(name, f"the check itself broke: {type(error).__name__}: {error}", "Report this."))
@@ -78,6 +81,11 @@ def _readable(folder: WatchSettings) -> Finding:
 
 def _output(settings: Settings, folder: WatchSettings) -> Finding:
     check, encode = f"{folder.name}.output", settings.encode_for(folder.name)
+    if not folder.output.exists():  # a check changes nothing: the daemon makes it, as its own user
+        nearest = _nearest(folder.output)
+        if os.access(nearest, os.W_OK | os.X_OK):
+            return passed(check, f"{folder.output} does not exist yet and can be made")
+        return failed(check, f"{folder.output} does not exist", f"install -d -o encoderd {folder.output}")
     try:
         prepare_folder(folder.output)
         check_space(folder.output, 0, encode.space_margin_mib * 2**20)

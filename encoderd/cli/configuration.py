@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from json import dumps
+from typing import Any
+
 import typer
 
 from encoderd.cli.output import ConfigOption, JsonOption, explained, file_of, say_json, settings_of
@@ -12,10 +15,13 @@ app = typer.Typer(help="Check and show the settings.", no_args_is_help=True)
 
 @app.command()
 @explained
-def check(config: ConfigOption = None) -> None:
+def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Read the settings and say what is wrong with them; exit code 2 if anything is."""
     settings = settings_of(config)
     where = file_of(config) or "defaults and the environment"
+    if json:
+        say_json({"file": str(where), "watch": [folder.name for folder in settings.watch]})
+        return
     typer.echo(f"The settings are right ({where}): {len(settings.watch)} watch folders.")
 
 
@@ -48,4 +54,11 @@ def _own(settings: Settings, encode: EncodeSettings) -> dict[str, object]:
 
 def _lines(section: dict[str, object]) -> None:
     for name, value in section.items():
-        typer.echo(f"{name} = {value!r}" if value is not None else f"# {name} is not set")
+        typer.echo(f"{name} = {_toml(value)}" if value is not None else f"# {name} is not set")
+
+
+def _toml(value: Any) -> str:
+    """Strings, numbers, booleans and arrays of them are written in TOML as they are in JSON; tables are not."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items() if inner is not None) + "}"
+    return dumps(value, ensure_ascii=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from encoderd.cli.checking import try_encoder
 from encoderd.cli.output import ConfigOption, JsonOption, explained, say_json, settings_of, show_findings, size
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.messages import Encoded, EncodeRequest, TrialRequest
-from encoderd.encode.publish import check_space, prepare_folder, publish
+from encoderd.encode.publish import check_space, partial_path, prepare_folder, publish
 from encoderd.encode.supervisor import Child, Limits
 from encoderd.errors import EncoderdError, SettingsError
 from encoderd.findings import Finding, Verdict
@@ -27,7 +28,7 @@ from encoderd.settings import EncodeSettings
 
 @explained
 def encode(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The recording.", exists=True, dir_okay=False)],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The recording.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to make, .mp4 or .mkv; never replaced.")],
     encoder: Annotated[str | None, typer.Option(help="h264_qsv, auto or libx264.")] = None,
     quality: Annotated[int | None, typer.Option(help="1 (best) to 51.")] = None,
@@ -38,33 +39,54 @@ def encode(
 ) -> None:
     """Encode one file outside the queue, verified and published like any other; the source stays."""
     container = target.suffix.lower().removeprefix(".")
+    if not source.is_file():
+        what = "is no regular file" if os.path.lexists(source) else "does not exist"
+        raise SettingsError(f"{readable(str(source))} {what}.", remedy="Name a recording: encoderd encode IN OUT")
     wishes = {"encoder": encoder, "quality": quality, "preset": preset, "verify": verify, "container": container}
     given = {name: value for name, value in wishes.items() if value is not None}
     if container not in {"mp4", "mkv"}:
-        raise SettingsError(f"{target.name} ends in neither .mp4 nor .mkv.", remedy="Name the output x.mp4 or x.mkv")
+        raise SettingsError(
+            f"{readable(target.name)} ends in neither .mp4 nor .mkv.", remedy="Name the output x.mp4 or x.mkv"
+        )
     settings = settings_of(config, {"encode": given}).encode
     if os.path.lexists(target):
-        raise EncoderdError(f"{target} exists; it is not replaced.", remedy="Choose another name, or move it away.")
+        raise EncoderdError(
+            f"{readable(str(target))} exists; it is not replaced.", remedy="Choose another name, or move it away."
+        )
     folder = target.absolute().parent
     prepare_folder(folder)
     check_space(folder, source.stat().st_size, settings.space_margin_mib * 2**20)
     chosen = _sound_encoder(settings)
-    partial = folder / f".{target.name}.encoderd-{os.getpid()}.partial"
+    outcome = _encoded(source, target.absolute(), settings, chosen)
+    _tell(outcome, target, json)
+
+
+def _encoded(source: Path, target: Path, settings: EncodeSettings, encoder: str) -> Encoded:
+    """Encode, publish; however it ends, no child and no partial file is left. FFmpeg's log only after a failure."""
+    partial = partial_path(target.parent, target.name, os.getpid())
+    request = _request(source, partial, settings, encoder)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with tempfile.NamedTemporaryFile(prefix="encoderd-", suffix=".log", delete=False) as log:
         log_path = Path(log.name)
-    child = Child(_request(source, partial, settings, chosen), _limits(settings), now_s=time.monotonic(), log=log_path)
+    child, keep_log = None, False
     try:
+        child = Child(request, _limits(settings), now_s=time.monotonic(), log=log_path)
         outcome = _watch(child, readable(source.name))
         if isinstance(outcome, EncodeFailed):
+            keep_log = True
             raise EncoderdError(outcome.message, remedy=f"{outcome.remedy} (FFmpeg's log: {log_path})")
         assert isinstance(outcome, Encoded)
         if not publish(partial, target):
-            raise EncoderdError(f"{target} appeared meanwhile; it is not replaced.", remedy="Choose another name.")
+            raise EncoderdError(
+                f"{readable(str(target))} appeared meanwhile; it is not replaced.", remedy="Choose another name."
+            )
+        return outcome
     finally:
-        child.kill()
+        if child is not None:
+            child.kill()
         partial.unlink(missing_ok=True)
-    log_path.unlink(missing_ok=True)
-    _tell(outcome, target, json)
+        if not keep_log:
+            log_path.unlink(missing_ok=True)
 
 
 def _sound_encoder(settings: EncodeSettings) -> str:
@@ -134,7 +156,7 @@ def _watch(child: Child, name: str) -> object:
 
 def _tell(outcome: Encoded, target: Path, json: bool) -> None:
     if json:
-        say_json({**outcome.receipt, "published_as": str(target)})
+        say_json({**outcome.receipt, "published_as": readable(str(target))})
         return
     receipt = outcome.receipt
     show_findings(
@@ -143,7 +165,6 @@ def _tell(outcome: Encoded, target: Path, json: bool) -> None:
             for one in receipt["findings"]
         ]
     )
-    typer.echo(
-        f"{target}: {size(outcome.size_bytes)} of {size(receipt['source']['size_bytes'])}, {receipt['duration_s']} s "
-        f"in {receipt['wall_s']} s ({receipt['speed_x']}×, {receipt['granted']['encoder']})"
-    )
+    done = f"{size(outcome.size_bytes)} of {size(receipt['source']['size_bytes'])}"
+    how = f"{receipt['duration_s']} s in {receipt['wall_s']} s ({receipt['speed_x']}×, {receipt['granted']['encoder']})"
+    typer.echo(f"{readable(str(target))}: {done}, {how}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from encoderd.cli.output import ConfigOption, JsonOption, explained, say_json, settings_of, size, table
-from encoderd.errors import SettingsError
+from encoderd.cli.output import ConfigOption, JsonOption, complain, explained, say_json, settings_of, size, table
+from encoderd.errors import EncoderdError, JobRefused, NoSuchJob, SettingsError
 from encoderd.jobs import Candidate, Job, JobState, readable
 from encoderd.queue.store import Store
 from encoderd.settings import Settings
@@ -65,13 +65,14 @@ def show(job: JobArgument, config: ConfigOption = None, json: JsonOption = False
     typer.echo(f"  recording  {size(found.size_bytes)}, priority {found.priority}, attempts {found.attempts}")
     if found.reason:
         typer.echo(
-            f"  {found.failure_kind or 'reason'}  {found.reason}" + (f"\n  → {found.remedy}" if found.remedy else "")
+            f"  {found.failure_kind or 'reason'}  {readable(found.reason)}"
+            + (f"\n  → {readable(found.remedy)}" if found.remedy else "")
         )
     if found.published is not None:
         _show_published(found.published)
     for event in events:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
-        typer.echo(f"  {when}  {event.event:<19} {event.state_to:<9} {event.reason}".rstrip())
+        typer.echo(f"  {when}  {event.event:<19} {event.state_to:<9} {readable(event.reason)}".rstrip())
 
 
 def _show_published(published: Any) -> None:
@@ -87,20 +88,27 @@ def _show_published(published: Any) -> None:
 @app.command()
 @explained
 def add(
-    recordings: Annotated[list[Path], typer.Argument(help="Files inside a watch folder.", exists=True, dir_okay=False)],
+    recordings: Annotated[list[Path], typer.Argument(help="Files inside a watch folder.")],
     priority: Annotated[int, typer.Option("--priority", "-p", help="Higher goes first.")] = 0,
     config: ConfigOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Queue recordings at once, without waiting for them to settle: you vouch that they are complete."""
     with _store(config) as (store, settings):
-        for path in recordings:
-            candidate = _candidate(settings, path)
-            job = store.add(candidate, now=time.time(), priority=priority)
-            shown = readable(candidate.relative_path)
-            typer.echo(f"job {job.id}: {shown}" if job is not None else f"{shown} is in the queue already")
+        candidates = [_candidate(settings, path) for path in recordings]
+        added = [(one, store.add(one, now=time.time(), priority=priority)) for one in candidates]
+    if json:
+        say_json([_as_json(job) for _, job in added if job is not None])
+        return
+    for candidate, job in added:
+        shown = readable(candidate.relative_path)
+        typer.echo(f"job {job.id}: {shown}" if job is not None else f"{shown} is known already: encoderd queue list")
 
 
 def _candidate(settings: Settings, path: Path) -> Candidate:
+    if not path.is_file():
+        what = "is no regular file" if os.path.lexists(path) else "does not exist"
+        raise SettingsError(f"{readable(str(path))} {what}.", remedy="Name a recording inside a watch folder.")
     real = Path(os.path.realpath(path))
     for folder in settings.watch:
         root = Path(os.path.realpath(folder.path))
@@ -121,31 +129,57 @@ def _candidate(settings: Settings, path: Path) -> Candidate:
 
 @app.command()
 @explained
-def retry(jobs: JobsArgument, config: ConfigOption = None) -> None:
+def retry(jobs: JobsArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Queue failed, cancelled or skipped jobs again, or end a waiting job's pause."""
     with _store(config) as (store, _):
-        for job in jobs:
-            typer.echo(f"job {store.retry(job, now=time.time()).id} is queued")
+        _each(jobs, lambda job: store.retry(job, now=time.time()), lambda job: f"job {job.id} is queued", json)
 
 
 @app.command()
 @explained
-def cancel(jobs: JobsArgument, config: ConfigOption = None) -> None:
+def cancel(jobs: JobsArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Cancel jobs. A running one is ended by the daemon; recordings stay where they are."""
+
+    def told(job: Job) -> str:
+        running = job.state is JobState.ENCODING
+        return f"job {job.id} " + ("will be ended by its worker" if running else "is cancelled")
+
     with _store(config) as (store, _):
-        for job in jobs:
-            after = store.request_cancel(job, now=time.time())
-            running = after.state is JobState.ENCODING
-            typer.echo(f"job {job} " + ("will be ended by its worker" if running else "is cancelled"))
+        _each(jobs, lambda job: store.request_cancel(job, now=time.time()), told, json)
 
 
 @app.command()
 @explained
 def priority(job: JobArgument, value: Annotated[int, typer.Argument(help="Higher goes first; 0 is normal.")],
-             config: ConfigOption = None) -> None:  # fmt: skip
+             config: ConfigOption = None, json: JsonOption = False) -> None:  # fmt: skip
     """Give a job another priority."""
     with _store(config) as (store, _):
-        typer.echo(f"job {job} has priority {store.set_priority(job, value, now=time.time()).priority}")
+        _each(
+            [job],
+            lambda number: store.set_priority(number, value, now=time.time()),
+            lambda after: f"job {after.id} has priority {after.priority}",
+            json,
+        )
+
+
+def _each(numbers: list[int], deed: Callable[[int], Job], told: Callable[[Job], str], json: bool) -> None:
+    """Do it for every job, also after one that refuses; the first refusal is raised at the end."""
+    refusal: EncoderdError | None = None
+    done = []
+    for number in numbers:
+        try:
+            done.append(deed(number))
+        except (NoSuchJob, JobRefused) as error:
+            if refusal is not None:
+                complain(refusal.message, refusal.remedy)
+            refusal = error
+    if json:
+        say_json([_as_json(job) for job in done])
+    else:
+        for job in done:
+            typer.echo(told(job))
+    if refusal is not None:
+        raise refusal
 
 
 @app.command()
@@ -153,19 +187,26 @@ def priority(job: JobArgument, value: Annotated[int, typer.Argument(help="Higher
 def pause(
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why; shown in the status.")] = "",
     config: ConfigOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Start no more jobs until `resume`; what runs goes on."""
     with _store(config) as (store, _):
         store.pause(now=time.time(), reason=reason)
+    if json:
+        say_json({"paused": True, "reason": reason})
+    else:
         typer.echo("The queue is paused; running jobs go on.")
 
 
 @app.command()
 @explained
-def resume(config: ConfigOption = None) -> None:
+def resume(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Let the queue go on."""
     with _store(config) as (store, _):
         store.resume(now=time.time())
+    if json:
+        say_json({"paused": False, "reason": ""})
+    else:
         typer.echo("The queue goes on.")
 
 

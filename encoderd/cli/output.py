@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -13,6 +14,7 @@ import typer
 
 from encoderd.errors import EncoderdError, ExitCode
 from encoderd.findings import Finding, Verdict
+from encoderd.jobs import readable
 from encoderd.logs import configure
 from encoderd.settings import DEFAULT_FILE, Settings, load
 
@@ -50,11 +52,21 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
         except EncoderdError as error:
             complain(error.message, error.remedy)
             raise typer.Exit(int(error.exit_code)) from error
-        except BrokenPipeError:
-            sys.stderr.close()
+        except BrokenPipeError:  # its reader went away, as `head` does; what is left cannot be said to anyone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(int(ExitCode.FAILED)) from None
+        except OSError as error:
+            complain(*_what_failed(error))
+            raise typer.Exit(int(ExitCode.FAILED)) from error
 
     return guarded
+
+
+def _what_failed(error: OSError) -> tuple[str, str]:
+    where = readable(str(error.filename)) if error.filename is not None else "a file"
+    if isinstance(error, PermissionError):
+        return f"{where} may not be used by this user.", "Run it as root or as the service's user: sudo -u encoderd …"
+    return f"{where}: {error.strerror or error}.", "Look at that path, and at the disk it is on: dmesg | tail"
 
 
 def complain(message: str, remedy: str) -> None:
@@ -70,7 +82,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: str) ->
     """Print rows as a table on a terminal, as tab-separated lines in a pipe (without headings, for cut and awk)."""
     if not sys.stdout.isatty():
         for row in rows:
-            typer.echo("\t".join(row))
+            typer.echo("\t".join(map(readable, row)))
         return
     if not rows:
         typer.echo(empty)

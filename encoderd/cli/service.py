@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from encoderd.cli.output import ConfigOption, JsonOption, explained, file_of, say_json, settings_of, size, span, table
-from encoderd.errors import EncoderdError, ExitCode, SettingsError
+from encoderd.errors import EncoderdError, ExitCode, NoSuchJob, SettingsError
+from encoderd.jobs import JobState
 from encoderd.logs import configure, get_logger
-from encoderd.settings import load
+from encoderd.queue.store import Store
+from encoderd.settings import Settings, load
 from encoderd.state_folder import StateFolder
 
-#: A daemon that has not touched its status for this long, in seconds, while it had work to tell of, is not there.
+#: How often `logs -f` looks for more, in seconds.
 _FOLLOW_S = 0.5
 
 
@@ -36,6 +38,15 @@ def run(config: ConfigOption = None) -> None:
     except EncoderdError as error:
         get_logger().critical("daemon.ended", reason=error.message, remedy=error.remedy, exit_code=int(error.exit_code))
         raise
+    except Exception as error:
+        get_logger().critical(
+            "daemon.ended",
+            reason=f"A defect of encoderd: {type(error).__name__}: {error}",
+            remedy="Report it with the lines before this one; the queue is as it was.",
+            exit_code=int(ExitCode.INTERNAL),
+            exc_info=True,
+        )
+        raise typer.Exit(int(ExitCode.INTERNAL)) from error
 
 
 @explained
@@ -65,13 +76,21 @@ def status(
 
 
 def _with_liveness(status: dict[str, Any]) -> dict[str, Any]:
-    pid = int(status.get("pid", 0))
-    alive = pid > 0 and Path(f"/proc/{pid}").exists()
+    pid = status.get("pid", 0)
+    alive = pid > 0 and _is_encoderd(pid)
     if not status:
         status = {"status": "it never ran with this state folder"}
     elif not alive and status.get("pid"):
         status = {**status, "status": f"not running (the process {pid} is gone)"}
     return {**status, "alive": alive}
+
+
+def _is_encoderd(pid: int) -> bool:
+    """After a crash the number may belong to somebody else by now."""
+    try:
+        return b"encoderd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _show(status: dict[str, Any]) -> None:
@@ -100,7 +119,8 @@ def logs(
     json: JsonOption = False,
 ) -> None:
     """Print the log of a job: FFmpeg's own lines, one piece per attempt; or list all logs."""
-    state = StateFolder(settings_of(config).daemon.state_dir)
+    settings = settings_of(config)
+    state = StateFolder(settings.daemon.state_dir)
     if job is None:
         found = [(number, path, path.stat()) for number, path in state.job_logs()]
         if json:
@@ -116,19 +136,27 @@ def logs(
     path = state.log_of(job)
     try:
         with path.open("r", encoding="utf-8", errors="replace") as log:
-            _print_log(log, state, job, follow)
-    except FileNotFoundError:
+            _print_log(log, settings, job, follow)
+    except (FileNotFoundError, NotADirectoryError):
         raise EncoderdError(f"Job {job} has no log.", remedy="encoderd logs lists those that have one.") from None
     except KeyboardInterrupt:
         return
 
 
-def _print_log(log: Any, state: StateFolder, job: int, follow: bool) -> None:
+def _print_log(log: Any, settings: Settings, job: int, follow: bool) -> None:
     while True:
+        goes_on = follow and _is_running(settings, job)  # asked before reading: what it says last is read too
         while text := log.read(65_536):
             sys.stdout.write(text)
         sys.stdout.flush()
-        running = [one["job"] for one in _with_liveness(state.read_status()).get("running", [])]
-        if not follow or job not in running:
+        if not goes_on:
             return
         time.sleep(_FOLLOW_S)
+
+
+def _is_running(settings: Settings, job: int) -> bool:
+    try:
+        with Store.open(settings.database, busy_timeout_s=settings.queue.busy_timeout_s, migrate=False) as store:
+            return store.job(job).state is JobState.ENCODING
+    except NoSuchJob:
+        return False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderd.encode import transcode
+from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.messages import EncodeRequest
 from encoderd.encode.plan import make_plan
 from encoderd.encode.probe import demuxed, open_recording
@@ -18,17 +19,17 @@ class Count:
     out_time_s = 0.0
     size_bytes = 0
 
-    def __init__(self, *_: Any) -> None:
-        self.frames = 0
+    def __init__(self, _plan: Any, _target: str, _source: Any, facts: TranscodeFacts) -> None:
+        self._facts = facts
 
     def write(self, position: int, _item: Any) -> None:
-        self.frames += position == 0
+        self._facts.frames_encoded += position == 0
 
     def finish(self) -> None:
-        print(self.frames)
+        print(self._facts.frames_encoded)
 
-    def close(self) -> None:
-        pass
+    def abandon(self) -> None:
+        raise SystemExit("the pipeline broke")
 
 
 def main(path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +23,13 @@ class Cost:
 
 def cost_of(command: Sequence[str], stdin: str = "") -> tuple[Cost, str]:
     """Run `command` to its end and return its cost and its standard output; its failure ends the bench."""
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        return _cost_of(command, stdin, errors)
+
+
+def _cost_of(command: Sequence[str], stdin: str, errors: IO[str]) -> tuple[Cost, str]:
     began_s = time.monotonic()
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(stdin)
     process.stdin.close()
@@ -33,7 +38,8 @@ def cost_of(command: Sequence[str], stdin: str = "") -> tuple[Cost, str]:
     process.returncode = os.waitstatus_to_exitcode(status)
     wall_s = time.monotonic() - began_s
     if process.returncode != 0:
-        raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{output[-2000:]}")
+        errors.seek(0)
+        raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{output[-1000:]}\n{errors.read()[-2000:]}")
     cost = Cost(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024)
     return cost, output
 
