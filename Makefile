@@ -32,7 +32,7 @@ demo: $(STAMP)
 	@$(PY) $(DEMO) $${RECORDING:+"$$RECORDING"}
 
 test: $(STAMP)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(STAMP)
 	@$(PY) -m ruff format --check .

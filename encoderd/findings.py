@@ -49,3 +49,18 @@ def failed(check: str, evidence: str, remedy: str) -> Finding:
 def blocking(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that fail, in the order given."""
     return [finding for finding in findings if finding.verdict is Verdict.FAIL]
+
+
+#: What stands before a finding where people read it.
+MARKS = {Verdict.PASS: "✔", Verdict.WARN: "!", Verdict.FAIL: "✘"}
+
+
+def as_lines(findings: Iterable[Finding]) -> list[str]:
+    """Return one line per finding, as every command shows them: mark, check, evidence, and the way out."""
+    shown = list(findings)
+    width = max((len(finding.check) for finding in shown), default=0)
+    return [
+        f"{MARKS[finding.verdict]} {finding.check:<{width}}  {finding.evidence}"
+        + (f"  → {finding.remedy}" if finding.remedy else "")
+        for finding in shown
+    ]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from encoderd.errors import EncoderdError, ExitCode
-from encoderd.findings import Finding, Verdict
+from encoderd.findings import Finding, Verdict, as_lines
 from encoderd.jobs import readable
 from encoderd.logs import configure
 from encoderd.settings import DEFAULT_FILE, Settings, load
@@ -26,7 +26,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-_MARKS = {Verdict.PASS: ("✔", "green"), Verdict.WARN: ("!", "yellow"), Verdict.FAIL: ("✘", "red")}
+_COLOURS = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 
 
 def settings_of(config: Path | None, arguments: dict[str, Any] | None = None) -> Settings:
@@ -99,15 +99,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: str) ->
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """One line per finding: mark, check, evidence, and the way out."""
-    width = max((len(finding.check) for finding in findings), default=0)
+    """One line per finding; the marks have their colours on a terminal."""
     coloured = sys.stdout.isatty()
-    for finding in findings:
-        mark, colour = _MARKS[finding.verdict]
-        typer.echo(typer.style(mark, fg=colour) if coloured else mark, nl=False)
-        typer.echo(
-            f" {finding.check:<{width}}  {finding.evidence}" + (f"  → {finding.remedy}" if finding.remedy else "")
-        )
+    for finding, line in zip(findings, as_lines(findings), strict=True):
+        typer.echo(typer.style(line[0], fg=_COLOURS[finding.verdict]) + line[1:] if coloured else line)
 
 
 def _plain_text(cell: str) -> Any:

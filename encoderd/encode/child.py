@@ -116,9 +116,9 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
     def say_on(message: Message) -> None:
         nonlocal bounded
         say(message)
-        if not bounded and os.fstat(2).st_size > LOG_BYTES:
+        if os.fstat(2).st_size > LOG_BYTES:
+            _hush_ffmpeg(say_why=not bounded)  # each time: opening an encoder makes it talk again
             bounded = True
-            _hush_ffmpeg()
 
     result = encode(request, say_on)
     say(Verified(findings=[finding.as_json() for finding in result.findings]))
@@ -141,12 +141,13 @@ def _synced(path: str) -> os.stat_result:
         raise output_failed(error.errno, error.strerror or str(error), os.path.dirname(path)) from error
 
 
-def _hush_ffmpeg() -> None:
+def _hush_ffmpeg(*, say_why: bool) -> None:
     """A recording that is damaged all over makes FFmpeg say so of every packet: the log must not fill the disk."""
     import av.logging
 
     av.logging.set_libav_level(av.logging.FATAL)
-    os.write(2, f"encoderd: this log is larger than {LOG_BYTES >> 20} MiB; FFmpeg says no more.\n".encode())
+    if say_why:
+        os.write(2, f"encoderd: this log is larger than {LOG_BYTES >> 20} MiB; FFmpeg says no more.\n".encode())
 
 
 def _prefer_for_oom() -> None:

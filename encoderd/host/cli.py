@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from encoderd import __version__
 from encoderd.errors import EncoderdError, ExitCode, SettingsError
-from encoderd.findings import Finding, Verdict, blocking
+from encoderd.findings import Verdict, as_lines, blocking
 from encoderd.host.checks import host_findings
 from encoderd.host.facts import gather
 
-_MARKS = {Verdict.PASS: Text("✔", "green"), Verdict.WARN: Text("!", "yellow"), Verdict.FAIL: Text("✘", "bold red")}
+_COLOURS = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -46,7 +43,7 @@ def encoderd_host(
 
 @app.command()
 def check(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     root: Annotated[
         Path, typer.Option("--root", help="Judge a machine recorded below this folder; /dev/kvm is not tried then.")
     ] = Path("/"),
@@ -62,34 +59,11 @@ def check(
         )
     findings = host_findings(gather(root))
     if as_json:
-        print(json.dumps({"ok": not blocking(findings), "findings": [finding.as_json() for finding in findings]}))
-    elif sys.stdout.isatty():
-        Console().print(as_table(findings))
-    else:
-        print("\n".join(as_lines(findings)))
+        print(json.dumps([finding.as_json() for finding in findings], indent=2))
+    for finding, line in zip(findings, as_lines(findings), strict=True) if not as_json else ():
+        coloured = sys.stdout.isatty()
+        typer.echo(typer.style(line[0], fg=_COLOURS[finding.verdict]) + line[1:] if coloured else line)
     raise typer.Exit(ExitCode.FAILED if blocking(findings) else ExitCode.OK)
-
-
-def as_table(findings: list[Finding]) -> Table:
-    """Return the findings as a table for a terminal."""
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    for finding in findings:
-        told = Text(finding.evidence)
-        if finding.remedy:
-            told.append(f"\n→ {finding.remedy}", "bold")
-        table.add_row(_MARKS[finding.verdict], Text(finding.check), told)
-    return table
-
-
-def as_lines(findings: list[Finding]) -> list[str]:
-    """Return the findings as plain lines; a remedy stands below its finding."""
-    width = max((len(finding.check) for finding in findings), default=0)
-    lines = []
-    for finding in findings:
-        lines.append(f"{finding.verdict.upper():4}  {finding.check:{width}}  {finding.evidence}")
-        if finding.remedy:
-            lines.append(f"{'':4}  {'':{width}}  -> {finding.remedy}")
-    return lines
 
 
 def main() -> None:
@@ -100,7 +74,7 @@ def main() -> None:
     try:
         app()
     except EncoderdError as error:
-        print(f"encoderd-host: {error.message}\n  -> {error.remedy}", file=sys.stderr)
+        print(f"encoderd-host: {error.message}\n  → {error.remedy}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.messages import Encoded
+from encoderd.encode.probe import demuxed, open_recording
 from encoderd.encode.sample import SampleSpec, make_recording
 from encoderd.encode.supervisor import Child
 from encoderd.jobs import FailureKind, JobEvent
@@ -111,6 +112,24 @@ def test_video_without_a_decodable_picture_is_rejected(tmp_path: Path, ts: bytes
 def test_a_scrambled_recording_is_named(tmp_path: Path, ts: bytes) -> None:
     assert "scrambled: 97%" in rejected(tmp_path, scrambled(ts, {VIDEO_PID, AUDIO_PID}))
     assert "scrambled" in rejected(tmp_path, scrambled(ts, {VIDEO_PID}))
+
+
+@pytest.mark.parametrize(("part", "accepted"), [((0.0, 0.3), True), ((0.4, 0.75), True), ((0.1, 1.0), False)])
+def test_scrambling_is_looked_for_in_many_places(
+    tmp_path: Path, ts: bytes, part: tuple[float, float], accepted: bool
+) -> None:
+    """A large file whose head is scrambled may be whole but for that, and one whose head is clear may be lost."""
+    data = scrambled(ts * (12_000_000 // len(ts)), {VIDEO_PID, AUDIO_PID}, part)
+    source = tmp_path / "x.ts"
+    source.write_bytes(data)
+    found = source.stat()
+    with open_recording(str(source), found.st_size, found.st_mtime_ns) as recording:
+        if not accepted:
+            with pytest.raises(EncodeFailed, match="scrambled"), demuxed(recording):
+                pass
+            return
+        with demuxed(recording) as (_, media):
+            assert media.scrambled_ratio == pytest.approx(part[1] - part[0], abs=0.12)
 
 
 def test_audio_that_cannot_be_decoded_is_left_out_and_told(tmp_path: Path, ts: bytes) -> None:

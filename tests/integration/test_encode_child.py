@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from encoderd.encode.child import LOG_BYTES
 from encoderd.encode.failures import EncodeFailed, Place
 from encoderd.encode.messages import Build, BuildRequest, Encoded, TrialDone, TrialRequest, to_line
 from encoderd.encode.sample import SampleSpec, make_recording
@@ -82,6 +83,19 @@ def test_a_full_disk_is_no_space(tmp_path: Path, recording: Path, container: str
         subprocess.run(["umount", str(full)], check=True)
 
     assert (FailureKind.DEVICE, JobEvent.NO_SPACE, Place.FOLDER) == (failure.kind, failure.event, failure.place)
+
+
+def test_a_log_does_not_fill_the_disk(tmp_path: Path, recording: Path) -> None:
+    """Beyond 64 MiB FFmpeg is told to be quiet, and the log says so."""
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.truncate(LOG_BYTES + 1)  # a hole, of no bytes on the disk
+    child = Child(request_for(recording, tmp_path / "out.mp4"), LIMITS, now_s=time.monotonic(), log=log)
+
+    assert isinstance(outcome_of(child), Encoded)
+    written = log.read_bytes()[LOG_BYTES + 1 :]
+    assert written.count(b"FFmpeg says no more") == 1
+    assert b"kb/s" not in written, "libx264's last line"
 
 
 def test_a_missing_output_folder_is_the_folder_s_fault(tmp_path: Path, recording: Path) -> None:

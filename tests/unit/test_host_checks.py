@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -10,11 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from encoderd.findings import Finding, Verdict, blocking
 from encoderd.host.checks import host_findings
-from encoderd.host.cli import as_lines, as_table
 from encoderd.host.facts import HostFacts, Kvm, VfioDriver, gather
 
 SKYLAKE = "Intel(R) Core(TM) i5-6500 CPU @ 3.20GHz"
@@ -278,9 +275,9 @@ def test_the_command_tells_a_pipe_in_plain_lines(machine: Machine) -> None:
     run = command("check", "--root", str(machine.root))
 
     assert (run.returncode, run.stderr) == (1, "")
-    assert f"PASS  processor      {SKYLAKE}, VT-x is on\n" in run.stdout
+    assert f"✔ processor      {SKYLAKE}, VT-x is on\n" in run.stdout
     assert r"driver odd\udcff" in run.stdout
-    assert f"\n{' ' * 21}-> Give {AUDIO} to the guest too" in run.stdout
+    assert f"  → Give {AUDIO} to the guest too" in run.stdout
     assert "\x1b" not in run.stdout
 
 
@@ -289,8 +286,7 @@ def test_the_command_speaks_json(machine: Machine) -> None:
     document = json.loads(run.stdout)
 
     assert (run.returncode, run.stderr) == (0, "")
-    assert document["ok"] is True
-    assert document["findings"][0] == {
+    assert document[0] == {
         "check": "processor", "verdict": "pass", "evidence": f"{SKYLAKE}, VT-x is on", "remedy": "",
     }  # fmt: skip
 
@@ -301,7 +297,7 @@ def test_a_mistake_is_told_in_two_lines(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.splitlines() == [
         f"encoderd-host: There is no folder {tmp_path}/nowhere.",
-        "  -> Name one that holds proc and sys, or leave --root out.",
+        "  → Name one that holds proc and sys, or leave --root out.",
     ]
 
 
@@ -310,14 +306,3 @@ def test_the_help_says_what_is_not_there_yet() -> None:
 
     assert "take, give, boot) are not in it yet" in text
     assert command("take").returncode == 2
-
-
-def test_a_terminal_gets_marks_and_remedies(machine: Machine) -> None:
-    machine.remove(f"sys/bus/pci/devices/{GPU}")
-    findings = host_findings(gather(machine.root))
-    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system="standard")
-    console.print(as_table(findings))
-    shown = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
-
-    assert all(mark in shown for mark in ("✔", "!", "✘", "→ Enable the iGPU"))
-    assert len(as_lines(findings)) == len(findings) + 1
