@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderd.encode.granted import from_parameter_sets, from_qsv_log
@@ -30,6 +30,7 @@ def test_profile_and_level_stand_in_the_parameter_sets(extradata: bytes, expecte
     assert expected == from_parameter_sets(extradata)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_no_bytes_make_it_raise(extradata: bytes) -> None:
     from_parameter_sets(extradata)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderd.encode.messages import (
@@ -73,6 +73,7 @@ def test_messages_come_back_as_they_were(message: Message) -> None:
     assert message == read_message(line)
 
 
+@settings(deadline=None)
 @given(st.binary().map(lambda name: name.decode("utf-8", "surrogateescape")))
 def test_any_file_name_survives(name: str) -> None:
     failed = Failed(kind="crash", event="crashed", reason=name, remedy="")
@@ -120,6 +121,7 @@ def test_what_is_no_message_is_skipped(line: str) -> None:
     assert read_message(line) is None
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_makes_it_raise(line: str) -> None:
     read_message(line)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderd.encode import publish as publishing
@@ -67,6 +67,7 @@ def test_long_names_are_cut_between_characters(letter: str) -> None:
         name.encode("utf-8")  # no character was split
 
 
+@settings(deadline=None)
 @given(NAMES, st.integers(0, 10**9))
 def test_partial_files_are_hidden_and_known_by_their_job(name: str, job: int) -> None:
     path = partial_path(OUT, f"sub/{name}", job)

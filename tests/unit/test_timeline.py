@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoderd.encode.timeline import BACKWARD_JUMP_S, FORWARD_JUMP_S, ShownAt, Timeline
@@ -184,6 +184,7 @@ def test_streams_agree_on_what_is_a_jump(first: int, edge_s: Fraction) -> None:
         assert abs((other - one) - round(edge_s * (far - near) * 90_000)) <= 1
 
 
+@settings(deadline=None)
 @given(
     jumps_s=st.lists(st.floats(-40, 40).filter(lambda jump: abs(jump) > 0.02), min_size=1, max_size=3),
     start=st.sampled_from([0, 8_000_000, WRAP - 100_000, WRAP - 300_000]),
