@@ -145,7 +145,7 @@ def _follow(stage: Stage, state: StateFolder, process: subprocess.Popen[bytes]) 
             seen = job.state
             words = {
                 JobState.QUEUED: "it is whole, and in the queue; a trial encode opens the gate",
-                JobState.ENCODING: "encoding",
+                JobState.ENCODING: "a child process has it",
                 JobState.DONE: "verified and published",
             }
             stage.say(f"job {job.id} is {job.state}: {words.get(job.state, job.reason)}")
