@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -82,10 +83,9 @@ def read_back(path: str, muxer: str, full: bool, alive: Callable[[float], None])
             spots = (_decode(path, muxer, "all", None, end_s, alive),)
         else:
             middle_s = start_s + (end_s - start_s) / 2
-            spots = tuple(
-                _decode(path, muxer, place, at_s, end_s, alive)
-                for place, at_s in (("start", start_s), ("middle", middle_s), ("end", end_s))
-            )
+            places = (("start", start_s), ("middle", middle_s), ("end", end_s))
+            with ThreadPoolExecutor(len(places)) as pool:  # each opens the file for itself
+                spots = tuple(pool.map(lambda at: _decode(path, muxer, at[0], at[1], end_s, alive), places))
     return OutputFacts(size_bytes=size, streams=streams, spots=spots, width=width, height=height)
 
 

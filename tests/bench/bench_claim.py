@@ -19,27 +19,30 @@ from encoderd.jobs import Candidate
 from encoderd.queue.store import Store
 
 CLAIMS = 200
+TARGET_MS = 2.0
 WATCHES = ("films", "news", "tv")
 
 
-def main() -> None:
+def main() -> bool:
+    """Measure and print; True when the median claim meets its target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=None)
-    options = parser.parse_args()
+    options, _ = parser.parse_known_args()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-claim-") as folder:
         path = Path(folder) / "queue.db"
         Store.open(path, busy_timeout_s=5).close()
         fill(path, options.jobs)
         print(f"queued jobs          {options.jobs:>12,}  ({path.stat().st_size / 2**20:.0f} MiB)")
         with Store.open(path, busy_timeout_s=5) as store:
-            _measure(store, path)
+            median_ms = _measure(store, path)
         print(f"memory of this process, at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    return median_ms <= TARGET_MS
 
 
-def _measure(store: Store, path: Path) -> None:
+def _measure(store: Store, path: Path) -> float:
     now = time.time()
-    report("claim", CLAIMS, lambda: store.claim(worker="bench", watches=WATCHES, now=now, lease_s=60))
+    median_ms = report("claim", CLAIMS, lambda: store.claim(worker="bench", watches=WATCHES, now=now, lease_s=60))
     report("claim, one folder", CLAIMS, lambda: store.claim(worker="bench", watches=["tv"], now=now, lease_s=60))
     report("claim, nothing there", CLAIMS, lambda: store.claim(worker="bench", watches=["none"], now=now, lease_s=60))
     report("bare one-row commit", CLAIMS, bare_commit(path))
@@ -53,6 +56,7 @@ def _measure(store: Store, path: Path) -> None:
         started = time.perf_counter()
         store.add_many(batch, now=now)
         print(f"add_many, {what:<9}  {len(batch) / (time.perf_counter() - started):>12,.0f} recordings/s")
+    return median_ms
 
 
 def fill(path: Path, jobs: int) -> None:
@@ -88,7 +92,8 @@ def bare_commit(path: Path) -> Callable[[], object]:
     return lambda: connection.execute("INSERT INTO row VALUES (1.0)")
 
 
-def report(what: str, times: int, deed: Callable[[], object]) -> None:
+def report(what: str, times: int, deed: Callable[[], object]) -> float:
+    """Print median and 95th percentile of `times` calls in milliseconds; returns the median."""
     spent_ms = []
     for _ in range(times):
         started = time.perf_counter()
@@ -96,6 +101,7 @@ def report(what: str, times: int, deed: Callable[[], object]) -> None:
         spent_ms.append((time.perf_counter() - started) * 1000)
     p95 = sorted(spent_ms)[int(len(spent_ms) * 0.95)]
     print(f"{what:<20}  median {statistics.median(spent_ms):>8.2f} ms   p95 {p95:>8.2f} ms   ({times} times)")
+    return statistics.median(spent_ms)
 
 
 if __name__ == "__main__":

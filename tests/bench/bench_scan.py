@@ -30,7 +30,7 @@ def main() -> bool:
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--idle-s", type=float, default=20.0)
-    options = parser.parse_args()
+    options, _ = parser.parse_known_args()
     configure("warning")
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-scan-") as folder:
         many, few = Path(folder, "many"), Path(folder, "few")

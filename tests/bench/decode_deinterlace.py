@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def main(path: Path) -> None:
         open_recording(str(path), found.st_size, found.st_mtime_ns) as recording,
         demuxed(recording) as (source, media),
     ):
-        plan = make_plan(media, request)
+        plan = replace(make_plan(media, request), audio=())
         transcode.Transcode(source, media, plan, "", lambda _: None).run()
 
 

@@ -77,7 +77,8 @@ def in_turn(ours: Callable[[], Cost], theirs: Callable[[], Cost], runs: int) -> 
 
 def row(what: str, ours: str, theirs: str, ratio: str, target: str, met: bool) -> None:
     """Print one line of the comparison."""
-    print(f"{what:<38} {ours:>14} {theirs:>14} {ratio:>22}   {target:<9} {'met' if met else 'MISSED'}")
+    verdict = "" if target == "-" else "met" if met else "MISSED"
+    print(f"{what:<38} {ours:>14} {theirs:>14} {ratio:>22}   {target:<7} {verdict}", flush=True)
 
 
 def heading() -> None:
