@@ -31,8 +31,8 @@ from encoderd.encode.writer import Writer
 
 #: Frames that may wait between threads. Deep enough to ride out a scene that is hard to encode, shallow enough to
 #: stay below 400 MiB at 1080i.
-DECODED_FRAMES = 16
-MUX_ITEMS = 48
+DECODED_FRAMES = 8
+MUX_ITEMS = 24
 PROGRESS_EVERY_S = 1.0
 #: Jumps and gaps that the receipt lists, of each; a recording that is all damage has thousands.
 MOST_NOTED = 1000

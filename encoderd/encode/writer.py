@@ -194,6 +194,7 @@ def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record
         setattr(context, tag, getattr(source, tag))
     if plan.encoder == "libx264":
         context.thread_type = "FRAME"  # PyAV's default slices the picture: slower, and larger
+        context.thread_count = x264_threads(len(os.sched_getaffinity(0)))
     before = _log_size()
     if plan.encoder == "h264_qsv":
         av.logging.set_libav_level(av.logging.VERBOSE)  # at opening it says what the runtime granted
@@ -221,6 +222,16 @@ def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record
     else:
         record["rate_control"] = f"CRF {plan.options['crf']}"
     return stream
+
+
+def x264_threads(cores: int) -> int:
+    """
+    Return how many frames x264 works on at a time: its own choice of 1.5 per core, but on few cores some more.
+
+    Decoder and deinterlacer take their turns on the same cores; with three threads on two of them x264 stood still
+    for a tenth of the time (measured), with six it did not, and the output grew by 0.2 %.
+    """
+    return max(cores * 3 // 2, cores + 4)
 
 
 def _log_size() -> int:
