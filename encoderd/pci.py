@@ -46,7 +46,8 @@ class PciAddress:
 class PciDevice:
     """
     One device. `class_code` is the 24-bit class ("0x030000" is a VGA controller); `driver` is None when nothing is
-    bound; `iommu_group` is None when the device is in none.
+    bound; `iommu_group` is None when the device is in none. `bar_bytes` are the sizes of its memory windows, in bytes,
+    without those that have no address: () when none has, None when it is unknown.
     """
 
     address: PciAddress
@@ -56,6 +57,8 @@ class PciDevice:
     driver: str | None
     iommu_group: int | None
     boot_vga: bool
+    enabled: bool = True
+    bar_bytes: tuple[int, ...] | None = None
 
     @property
     def is_display(self) -> bool:
@@ -97,15 +100,34 @@ def _read(entry: Path) -> PciDevice | None:
             driver=_link_name(entry / "driver"),
             iommu_group=int(group) if group is not None and group.isdigit() else None,
             boot_vga=_text(entry / "boot_vga") == "1",
+            enabled=_optional_text(entry / "enable") != "0",
+            bar_bytes=_bar_bytes(_optional_text(entry / "resource")),
         )
     except (OSError, ValueError, SettingsError):
         return None
+
+
+def _bar_bytes(text: str) -> tuple[int, ...] | None:
+    """Parse "start end flags" in hexadecimal, a BAR a line; flag 0x200 is memory. Source: sysfs-pci.rst."""
+    lines = [line.split() for line in text.splitlines()[:6]]
+    try:
+        bars = [(int(start, 16), int(end, 16), int(flags, 16)) for start, end, flags in lines]
+    except ValueError:
+        return None
+    return tuple(end - start + 1 for start, end, flags in bars if start and flags & 0x200) if bars else None
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
+        return ""
+
+
+def _optional_text(path: Path) -> str:
+    try:
+        return _text(path)
+    except OSError:
         return ""
 
 
