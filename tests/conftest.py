@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.running import RunningDaemon
+from tests.simulated import simulated as simulated  # a fixture; tests/vplsim
 
 #: Small, and what a broadcast is made of: interlaced MPEG-2 with audio in a transport stream.
 SIZE: dict[str, Any] = {"width": 320, "height": 240, "sample_aspect_ratio": Fraction(1), "bit_rate_bps": 1_000_000}
