@@ -14,17 +14,50 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from encoderd.errors import SettingsError
 from encoderd.settings_errors import explain, unknown_environment
+from encoderd.settings_rules import DEFAULT_QUALITY, contradiction, overridden
 
 DEFAULT_FILE = Path("/etc/encoderd/encoderd.toml")
 EXTENSIONS = ["ts", "m2ts", "mts", "mpg", "mpeg", "vob", "mp4", "mkv", "mov", "avi", "wtv", "dvr-ms", "flv", "webm"]
+#: The levels of H.264. Source: ITU-T H.264, table A-1.
+LEVELS = tuple(f"{major}.{minor}" for major, minors in enumerate((3, 2, 2, 2, 2, 2), 1) for minor in range(minors + 1))
 IGNORED = (".*", "*.part", "*.partial", "*.tmp", "*.temp", "*.grab", "*.crdownload", "*.download", "*~", "_UNPACK_*")
 
+
+def _bits_per_second(value: object) -> object:
+    """Read "6M" and "800k" as FFmpeg does; anything else is left to the type."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM])", value.strip()) if isinstance(value, str) else None
+    return round(float(match[1]) * {"k": 1_000, "M": 1_000_000}[match[2]]) if match else value
+
+
+def _level(value: object) -> object:
+    """Read "4", "4.1" and TOML's 4.1; FFmpeg's own option takes "4.1" for 4."""
+    text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if text == "auto":
+        return text
+    known = {level: level for level in LEVELS} | {level.removesuffix(".0"): level for level in LEVELS}
+    if text not in known:
+        dotted = f"{text[:-1]}.{text[-1:]}"
+        raise ValueError(f'write "auto" or one of {", ".join(LEVELS)}' + f', so "{dotted}"' * (dotted in known))
+    return known[text]
+
+
+def _option_value(value: object) -> object:
+    """FFmpeg's options are text; 1, 0.5 and true need no quotes in the settings."""
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else value
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+OptionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+OptionValue = Annotated[str, BeforeValidator(_option_value)]
+Level = Annotated[str, BeforeValidator(_level)]
+BitRate = Annotated[int, BeforeValidator(_bits_per_second), Field(ge=100_000, le=300_000_000)]
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 
 
@@ -102,18 +135,45 @@ class EncodeSettings(Section):
         description="h264_qsv holds the queue without a working GPU, auto then uses the CPU, libx264 always does.",
     )
     container: Literal["mp4", "mkv"] = Field("mp4", description="Container of the output: mp4 (faststart) or mkv.")
-    quality: int = Field(
-        23, ge=1, le=51, description="Constant quality (ICQ of h264_qsv, CRF of libx264); less is better."
+    rate_control: Literal["icq", "la_icq", "cqp", "qvbr", "vbr", "cbr"] = Field(
+        "icq", description="How bits are spent: icq, la_icq and cqp hold a quality, vbr and cbr a rate, qvbr both."
     )
+    quality: int = Field(
+        DEFAULT_QUALITY, ge=1, le=51, description="The quality that icq, la_icq, cqp and qvbr hold; less is better."
+    )
+    bitrate: BitRate | None = Field(None, description='Mean bit rate for vbr, cbr and qvbr: bits per second, or "6M".')
+    max_bitrate: BitRate | None = Field(None, description="Highest bit rate for vbr and qvbr.")
     preset: Literal["veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] = Field(
         "medium", description="Speed against size, for both encoders."
+    )
+    look_ahead_depth: int | None = Field(
+        None,
+        ge=10,
+        le=100,
+        description="Frames to look ahead: la_icq takes 40 when it is not set, vbr and cbr look ahead only when it is.",
+    )
+    bframes: Literal["auto"] | Annotated[int, Field(ge=0, le=16)] = Field(
+        "auto", description="B-frames in a row at most; auto takes what suits the GPU."
+    )
+    gop: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = Field(
+        "auto", description="Frames between key frames at most; auto is 3 seconds."
+    )
+    low_power: Literal["auto", "on", "off"] = Field(
+        "auto", description="Use the GPU's low-power encoder (VDEnc); auto does where there is no other."
+    )
+    profile: Literal["baseline", "main", "high"] = Field("high", description="H.264 profile of the output.")
+    level: Level = Field("auto", description='H.264 level, like "4.1"; auto takes the smallest that fits.')
+    async_depth: int = Field(4, ge=1, le=64, description="Frames that the GPU works on at the same time.")
+    extra: Mapping[OptionName, OptionValue] = Field(
+        default_factory=dict, description="Further options of the encoder, as FFmpeg spells them."
     )
     deinterlace: Literal["auto", "off"] = Field("auto", description="auto deinterlaces the frames flagged interlaced.")
     audio_bit_rate_bps: int = Field(
         192_000, ge=32_000, le=640_000, description="Bit rate of audio that cannot be copied, per stream."
     )
-    verify: Literal["quick", "full"] = Field(
-        "quick", description="quick decodes start, middle and end of the output, full decodes all of it."
+    verify: Literal["auto", "quick", "full"] = Field(
+        "auto",
+        description="full decodes the whole output, quick its start, middle and end; auto is full for what a GPU made.",
     )
     after_success: Literal["keep", "move", "delete"] = Field(
         "keep", description="What becomes of the recording once the receipt of its output is on disk."
@@ -128,6 +188,13 @@ class EncodeSettings(Section):
     )
 
     _check_paths = field_validator("move_to")(_absolute)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> EncodeSettings:
+        found = contradiction(self.model_dump())
+        if found:
+            raise ValueError(found)
+        return self
 
     @model_validator(mode="after")
     def _move_has_a_target(self) -> EncodeSettings:
@@ -174,8 +241,7 @@ class Settings(BaseSettings):
 
     def encode_for(self, watch: str) -> EncodeSettings:
         """Return the encode section as the watch folder named `watch` overrides it; KeyError if there is none."""
-        folder = self.folder(watch)
-        return EncodeSettings.model_validate({**self.encode.model_dump(), **folder.encode})
+        return EncodeSettings.model_validate(overridden(self.encode.model_dump(), self.folder(watch).encode))
 
     def folder(self, watch: str) -> WatchSettings:
         """Return the watch folder of that name; KeyError if there is none."""
@@ -217,7 +283,7 @@ class Settings(BaseSettings):
 
 def _overridden(settings: Settings, folder: WatchSettings) -> EncodeSettings:
     try:
-        return EncodeSettings.model_validate({**settings.encode.model_dump(), **folder.encode})
+        return EncodeSettings.model_validate(overridden(settings.encode.model_dump(), folder.encode))
     except ValidationError as error:
         raise ValueError(f"watch folder {folder.name!r}: " + explain(error, EncodeSettings)) from None
 

@@ -24,14 +24,19 @@ def _sentence(detail: dict[str, Any], model: type[BaseModel]) -> str:
         return f"{name} is missing."
     message = str(detail["msg"]).removeprefix("Value error, ").rstrip(".")
     if not name:
-        return _capital(message) + ("" if message.endswith("?") else ".")
+        return _capital(message, model) + ("" if message.endswith("?") else ".")
+    if detail["type"] == "value_error" and isinstance(detail.get("input"), Mapping):  # on a section as a whole
+        return f"{name}: {message}."
     unit = _unit(name)
     return f"{name} = {detail.get('input')!r}: {message[0].lower()}{message[1:]}{unit}."
 
 
-def _capital(sentence: str) -> str:
+def _capital(sentence: str, model: type[BaseModel]) -> str:
     """A setting's name keeps its spelling, also at the start."""
-    return sentence if "_" in sentence.split(maxsplit=1)[0] else sentence[0].upper() + sentence[1:]
+    word = sentence.split(maxsplit=1)[0]
+    field = model.model_fields.get(word)
+    is_setting = "_" in word or "." in word or (field is not None and _model_in(field.annotation) is None)
+    return sentence if is_setting else sentence[0].upper() + sentence[1:]
 
 
 def _unit(name: str) -> str:

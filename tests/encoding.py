@@ -7,7 +7,7 @@ import random
 import select
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import av
 
 from encoderd.encode.failures import EncodeFailed
-from encoderd.encode.messages import Encoded, EncodeRequest
+from encoderd.encode.messages import Encoded, EncodeRequest, VideoRequest
 from encoderd.encode.supervisor import Child, Limits
 
 #: Longest wait for a child. Nothing here takes a tenth of it, but a busy machine may.
@@ -26,7 +26,7 @@ WRAP = 2**33
 
 
 def request_for(source: Path, partial: Path, **changes: Any) -> EncodeRequest:
-    """What the daemon would ask for, with `changes`."""
+    """What the daemon would ask for, with `changes`, of the video encoder too."""
     found = source.stat()
     values: dict[str, Any] = {
         "job": 7,
@@ -34,15 +34,16 @@ def request_for(source: Path, partial: Path, **changes: Any) -> EncodeRequest:
         "partial": str(partial),
         "size_bytes": found.st_size,
         "mtime_ns": found.st_mtime_ns,
-        "encoder": "libx264",
         "container": "mp4",
-        "quality": 30,
-        "preset": "veryfast",
         "deinterlace": "auto",
         "audio_bit_rate_bps": 128_000,
         "verify": "quick",
     }
-    return EncodeRequest(**{**values, **changes})
+    video: dict[str, Any] = {"encoder": "libx264", "quality": 30, "preset": "veryfast"}
+    asked = {field.name for field in fields(VideoRequest)}
+    video |= {name: value for name, value in changes.items() if name in asked}
+    values |= {name: value for name, value in changes.items() if name not in asked}
+    return EncodeRequest(video=VideoRequest(**video), **values)
 
 
 def outcome_of(child: Child, limit_s: float = LIMIT_S) -> Any:

@@ -13,15 +13,16 @@ import av.error
 
 from encoderd import __version__
 from encoderd.encode.facts import OutputFacts, TranscodeFacts
-from encoderd.encode.failures import crashed, rejected
+from encoderd.encode.failures import crashed, device, rejected
+from encoderd.encode.granted import differences
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
 from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
 from encoderd.encode.probe import demuxed, open_recording
 from encoderd.encode.transcode import Transcode
-from encoderd.encode.verify import judge
-from encoderd.findings import Finding, Verdict, blocking, failed
+from encoderd.encode.verify import decodes_all, judge, verdict
+from encoderd.findings import Finding, blocking, failed
 
 #: Version of the receipt's form; raised when a field changes its meaning.
 RECEIPT_VERSION = 1
@@ -40,11 +41,16 @@ class Judged:
             text = f"The output did not pass verification ({finding.check}): {finding.evidence}."
             if finding.check in _RECORDINGS_FAULT:
                 raise rejected(text, remedy=finding.remedy)
+            if finding.check in _ENCODERS_FAULT and self.receipt["asked"]["video"]["encoder"] == "h264_qsv":
+                raise device(text, remedy="A GPU that hangs does this: dmesg | grep -i hang; then encoderd check")
             raise crashed(text, remedy=finding.remedy)
 
 
 #: Failed checks that the recording itself explains; the same again would give the same.
 _RECORDINGS_FAULT = frozenset({"source_read", "duration"})
+#: Failed checks that a GPU explains which loses or spoils pictures and says nothing: libavcodec ignores the status of
+#: a frame that was encoded, so a hang can be told by its output alone.
+_ENCODERS_FAULT = frozenset({"frames", "decodes"})
 
 
 def encode(request: EncodeRequest, say: Callable[[Message], None]) -> Judged:
@@ -101,7 +107,8 @@ def _read_back(
             )
 
     try:
-        output = read_back(request.partial, plan.muxer, request.verify == "full", alive)
+        whole = decodes_all(request.verify, request.video.encoder)
+        output = read_back(request.partial, plan.muxer, whole, alive)
     except (av.error.FFmpegError, OSError) as error:
         evidence = f"the output cannot be opened: {error}"
         return None, [failed("opens", evidence, "See the job's log: encoderd logs JOB")]
@@ -128,16 +135,16 @@ def _receipt(
     output: OutputFacts | None,
     findings: list[Finding],
 ) -> dict[str, Any]:
-    verdict = max((finding.verdict for finding in findings), key=list(Verdict).index, default=Verdict.PASS)
     return {
         "receipt": RECEIPT_VERSION,
         "encoderd": __version__,
         "pyav": av.__version__,
         "ffmpeg": av.ffmpeg_version_info,
         "job": request.job,
-        "verdict": str(verdict),
+        "verdict": str(verdict(findings)),
         "asked": _plain(asdict(request)),
         "granted": facts.granted,
+        "differences": differences(plan.video.asked, facts.granted),
         "source": _plain(asdict(media)),
         "plan": _plain({"audio": [asdict(audio) for audio in plan.audio], "notes": list(plan.notes)}),
         "facts": _plain(asdict(facts)),

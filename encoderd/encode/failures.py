@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
+from encoderd.encode.qsv_errors import CONFUSED, EMPTY, LOST, Fault, Trouble, meaning_of, telling
 from encoderd.errors import EncoderdError
 from encoderd.jobs import FailureKind, JobEvent
 
@@ -91,11 +93,63 @@ def output_failed(number: int | None, text: str, folder: str) -> EncodeFailed:
     )
 
 
-def encoder_failed(encoder: str, stage: str, text: str) -> EncodeFailed:
-    """Classify an error that the encoder itself raised; `stage` is "opening" or "encoding"."""
+def encoder_failed(
+    encoder: str, stage: str, text: str, *, lines: Sequence[str] = (), number: int | None = None
+) -> EncodeFailed:
+    """
+    Classify an error that the encoder itself raised; `stage` is "opening" or "encoding".
+
+    `text` and `number` are the exception's, `lines` what the encoder said in the log since it was opened.
+    """
+    last = lines[-1].partition("] ")[2].strip(". ") if lines and (stage == "opening" or encoder != "h264_qsv") else ""
+    said = telling(lines) or last or text
     if encoder == "h264_qsv":
-        return device(
-            f"h264_qsv failed while {stage}: {text}. The GPU, its driver or the VPL runtime is not sound.",
-            remedy="encoderd check names the part that is missing.",
-        )
-    return crashed(f"{encoder} failed while {stage}: {text}.", remedy="See the job's log: encoderd logs JOB")
+        return qsv_failed(stage, meaning_of("\n".join([*lines, text]), number, stage), f"FFmpeg: {said}")
+    return crashed(f"{encoder} failed while {stage}: {said}.", remedy="See the job's log: encoderd logs JOB")
+
+
+def qsv_failed(stage: str, trouble: Trouble, evidence: str) -> EncodeFailed:
+    """h264_qsv's troubles are the device's, but for a picture that no trial can show."""
+    message = f"h264_qsv failed while {stage}: {trouble.means} ({evidence})."
+    if trouble.fault is Fault.PICTURE:
+        return rejected(message, remedy=trouble.remedy)
+    return device(message, remedy=trouble.remedy)
+
+
+def encoder_lost(encoder: str, frames: int, packets: int, lines: Sequence[str] = ()) -> EncodeFailed:
+    """The encoder gave back another number of packets than it was given frames, and raised nothing."""
+    counts = f"{frames} frames in, {packets} packets out"
+    said = telling([line for line in lines if "arning" in line or "rror" in line])
+    return _unsound(encoder, LOST, f"{counts}; FFmpeg: {said}" if said else counts)
+
+
+def encoder_empty(encoder: str, number: int) -> EncodeFailed:
+    """The encoder gave back a packet without a byte in it; muxers leave such out in silence."""
+    return _unsound(encoder, EMPTY, f"packet {number} has 0 bytes")
+
+
+def _unsound(encoder: str, trouble: Trouble, evidence: str) -> EncodeFailed:
+    if encoder == "h264_qsv":
+        return qsv_failed("encoding", trouble, evidence)
+    return crashed(f"{encoder} does not encode soundly: {evidence}.", remedy="See the job's log: encoderd logs JOB")
+
+
+def encoder_confused(said: str) -> EncodeFailed:
+    """h264_qsv returned a packet for a time at which no frame went in."""
+    return qsv_failed("encoding", CONFUSED, said)
+
+
+def encoder_missing(encoder: str, ffmpeg: str) -> EncodeFailed:
+    """This FFmpeg was built without the encoder; PyAV's wheels have h264_qsv since 16.1."""
+    return device(
+        f"This PyAV has no {encoder} (FFmpeg {ffmpeg}).",
+        remedy="make install chooses the PyAV for this GPU; encoderd check lists the encoders that this one has.",
+    )
+
+
+def options_unknown(encoder: str, names: Iterable[str]) -> EncodeFailed:
+    """FFmpeg ignores what it does not know, and the operator would never hear of it. No recording is to blame."""
+    return device(
+        f"{encoder} has no option named {', '.join(sorted(names))}.",
+        remedy=f"Correct encode.extra; ffmpeg -h encoder={encoder} lists what there is.",
+    )

@@ -1,8 +1,9 @@
 """
 The language between the daemon and the child: one JSON object per line, with a `type`.
 
-The child reads one request from stdin and answers on stdout with messages until `encoded`, `failed`, `build` or
-`trial_done` ends the talk. Unknown keys are ignored, unknown types are skipped, so that either side may be newer.
+The child reads one request from stdin and answers on stdout with messages until `encoded`, `failed`, `build`,
+`trial_done` or `loaded` ends the talk. Unknown keys are ignored, unknown types are skipped, so that either side may be
+newer.
 Paths are `os.fsdecode` strings; JSON escapes keep bytes that are not UTF-8 intact.
 """
 
@@ -15,6 +16,32 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRequest:
+    """
+    What is asked of the video encoder, every `auto` of the settings already decided for this GPU.
+
+    The bit rates are 0 where the rate control needs none, `gop` (frames) is 0 for the plan's own choice, `bframes` is
+    -1 for the encoder's own, `level` is "" for the smallest that fits. `extra` are further options of the encoder as
+    FFmpeg spells them. Two jobs with the same VideoRequest stand before the same door of the gate.
+    """
+
+    encoder: str
+    rate_control: str = "icq"
+    quality: int = 23
+    bitrate_bps: int = 0
+    max_bitrate_bps: int = 0
+    preset: str = "medium"
+    look_ahead_depth: int = 0
+    bframes: int = -1
+    gop: int = 0
+    low_power: str = "auto"  # "on", "off", or "auto": the runtime decides
+    profile: str = "high"
+    level: str = ""
+    async_depth: int = 4
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeRequest:
     """Encode `source` into `partial`. The source's size in bytes and mtime in ns are those it was admitted with."""
 
@@ -24,10 +51,8 @@ class EncodeRequest:
     partial: str
     size_bytes: int
     mtime_ns: int
-    encoder: str
+    video: VideoRequest
     container: str
-    quality: int
-    preset: str
     deinterlace: str
     audio_bit_rate_bps: int
     verify: str
@@ -36,12 +61,10 @@ class EncodeRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRequest:
-    """Encode a few frames in memory through the very path that jobs take."""
+    """Encode a few frames in memory through the very path that jobs with this `video` take."""
 
     TYPE = "trial"
-    encoder: str
-    quality: int
-    preset: str
+    video: VideoRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +72,14 @@ class BuildRequest:
     """Say what this PyAV and FFmpeg are and can do."""
 
     TYPE = "build"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """Load a shared library as the VPL dispatcher would, which drops those that do not load without a word."""
+
+    TYPE = "load"
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +99,7 @@ class Started:
     TYPE = "started"
     encoder: str
     granted: dict[str, str]
+    differences: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +169,26 @@ class TrialDone:
     wall_s: float
     psnr_db: float
     granted: dict[str, str]
+    differences: list[str] = field(default_factory=list)
 
 
-Request = EncodeRequest | TrialRequest | BuildRequest
-Message = Probed | Started | Progress | Verified | Encoded | Failed | Build | TrialDone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The library loads, or `error` says in the loader's words why it does not."""
 
-_REQUESTS: Mapping[str, type[Request]] = {kind.TYPE: kind for kind in (EncodeRequest, TrialRequest, BuildRequest)}
+    TYPE = "loaded"
+    path: str
+    error: str = ""
+
+
+Request = EncodeRequest | TrialRequest | BuildRequest | LoadRequest
+Message = Probed | Started | Progress | Verified | Encoded | Failed | Build | TrialDone | Loaded
+
+_REQUESTS: Mapping[str, type[Request]] = {
+    kind.TYPE: kind for kind in (EncodeRequest, TrialRequest, BuildRequest, LoadRequest)
+}
 _MESSAGES: Mapping[str, type[Message]] = {
-    kind.TYPE: kind for kind in (Probed, Started, Progress, Verified, Encoded, Failed, Build, TrialDone)
+    kind.TYPE: kind for kind in (Probed, Started, Progress, Verified, Encoded, Failed, Build, TrialDone, Loaded)
 }
 
 
@@ -155,6 +199,8 @@ _JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "str": str,
     "list": list,
     "dict": dict,
+    "VideoRequest": dict,
+    "tuple": list,
 }
 
 
@@ -193,12 +239,26 @@ def _read(line: str, kinds: Mapping[str, type[Any]]) -> Any:
     kind = kinds.get(str(data.get("type"))) if isinstance(data, dict) else None
     if kind is None:
         return None
+    return _built(kind, data, str(data["type"]))
+
+
+def _built(kind: type[Any], data: Mapping[str, Any], what: str) -> Any:
     known = {entry.name: str(entry.type).partition("[")[0] for entry in fields(kind)}
-    given = {name: value for name, value in data.items() if name in known}
+    given: dict[str, Any] = {name: value for name, value in data.items() if name in known}
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, _JSON_TYPES[known[name]]):
-            raise ValueError(f"{data['type']}.{name} is not {known[name]}: {value!r:.80}")
+            raise ValueError(f"{what}.{name} is not {known[name]}: {value!r:.80}")
+        if known[name] == "VideoRequest":
+            given[name] = _built(VideoRequest, data[name], f"{what}.{name}")
+        elif known[name] == "tuple":
+            given[name] = _pairs(data[name], f"{what}.{name}")
     try:
         return kind(**given)
     except TypeError as error:
-        raise ValueError(f"incomplete {data['type']}: {error}") from None
+        raise ValueError(f"incomplete {what}: {error}") from None
+
+
+def _pairs(value: list[Any], what: str) -> tuple[tuple[str, str], ...]:
+    if any(not isinstance(pair, list) or list(map(type, pair)) != [str, str] for pair in value):
+        raise ValueError(f"{what} is not a list of pairs of text: {value!r:.80}")
+    return tuple((name, text) for name, text in value)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from encoderd.encode.codec_options import codec_options
 from encoderd.encode.failures import rejected
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
-from encoderd.encode.messages import EncodeRequest
+from encoderd.encode.messages import EncodeRequest, VideoRequest
 
 #: The encoder's clock. h264_qsv rounds timestamps to 90 kHz, so nothing finer would survive it.
 VIDEO_TIME_BASE = Fraction(1, 90_000)
 #: MP4's edit lists count in this clock; its default of 1 ms would move the first picture.
 MOVIE_TIMESCALE = 90_000
-#: Seconds between key frames at most: where a player can jump to.
-GOP_S = 3
 #: Audio that MP4 and Matroska take as it is.
 COPIED_AUDIO = frozenset({"aac", "ac3", "eac3"})
 #: What AAC can do. Source: ISO/IEC 14496-3, table 1.18 (sampling frequency index).
@@ -31,7 +30,7 @@ Filter = tuple[str, str]  # name, arguments as libavfilter writes them
 class VideoPlan:
     """
     The video stream: `width` × `height` pixels of the output (always even), the filter chain in order, the encoder
-    and its options. Options are what libavcodec is asked for; what it grants is read back when it is open. Colours are
+    and its options. Options are `asked` in libavcodec's words; what it grants is read back when it is open. Colours are
     numbers as in VideoInfo, and those of the whole output.
     """
 
@@ -44,6 +43,7 @@ class VideoPlan:
     sample_aspect_ratio: Fraction
     filters: tuple[Filter, ...]
     options: dict[str, str]
+    asked: VideoRequest
     decoder_threads: int
     colorspace: int = 2
     color_range: int = 0
@@ -113,7 +113,7 @@ def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
         else:
             notes.append(f"audio stream {stream.index} ({stream.codec}) left out: no sample rate or channels in it")
     return EncodePlan(
-        video=video_plan(video, request.encoder, request.quality, request.preset, request.deinterlace),
+        video=video_plan(video, request.video, request.deinterlace),
         audio=tuple(audio),
         muxer=MUXERS[request.container],
         muxer_options={"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
@@ -124,20 +124,20 @@ def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
     )
 
 
-def video_plan(video: VideoInfo, encoder: str, quality: int, preset: str, deinterlace: str) -> VideoPlan:
+def video_plan(video: VideoInfo, asked: VideoRequest, deinterlace: str) -> VideoPlan:
     """Return the plan of the one video stream; trial and jobs share it, so that a trial proves what jobs do."""
     rate = video.frame_rate or Fraction(30000, 1001)
-    gop = max(1, round(rate * GOP_S))
     return VideoPlan(
         index=video.index,
-        encoder=encoder,
+        encoder=asked.encoder,
         width=video.width // 2 * 2,
         height=video.height // 2 * 2,
         pix_fmt="nv12",
         frame_rate=rate,
         sample_aspect_ratio=video.sample_aspect_ratio,
         filters=filters(deinterlace, "nv12"),
-        options=codec_options(encoder, quality, preset, gop),
+        options=codec_options(asked, rate),
+        asked=asked,
         # One thread decodes MPEG-2 faster than any deinterlacer takes it; more only steal from the encoder. The
         # decoders of H.264 and HEVC are slower and scale over threads: 0 lets libavcodec choose.
         decoder_threads=1 if video.codec in {"mpeg2video", "mpeg1video"} else 0,
@@ -157,26 +157,6 @@ def filters(deinterlace: str, pix_fmt: str) -> tuple[Filter, ...]:
         chain.append(("bwdif", "mode=send_frame:parity=auto:deint=interlaced"))
     chain.append(("format", f"pix_fmts={pix_fmt}"))
     return tuple(chain)
-
-
-def codec_options(encoder: str, quality: int, preset: str, gop: int) -> dict[str, str]:
-    """
-    Return libavcodec's private and generic options; any that is left over after opening is a defect.
-
-    For h264_qsv a global_quality without qscale and without a maximal rate is ICQ. `bf` is set because the runtimes'
-    own defaults differ; forced_idr makes every asked-for key frame one that a player can jump to.
-    """
-    if encoder == "h264_qsv":
-        return {
-            "global_quality": str(quality),
-            "preset": preset,
-            "profile": "high",
-            "g": str(gop),
-            "bf": "2",
-            "forced_idr": "1",
-            "async_depth": "4",
-        }
-    return {"crf": str(quality), "preset": preset, "profile": "high", "g": str(gop)}
 
 
 def aac_layout(channels: int) -> str:

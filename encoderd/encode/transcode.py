@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.failures import crashed, rejected
 from encoderd.encode.filtering import AudioChain, FilterChain
+from encoderd.encode.granted import differences
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.messages import Progress, Started
 from encoderd.encode.pipe import Breaker, Pipe
@@ -77,7 +78,9 @@ class Transcode:
         """
         writer = Writer(self._plan, self._target, self._source, self._facts)
         try:
-            self._report(Started(encoder=self._plan.video.encoder, granted=dict(self._facts.granted)))
+            granted = dict(self._facts.granted)
+            other = differences(self._plan.video.asked, granted)
+            self._report(Started(encoder=self._plan.video.encoder, granted=granted, differences=other))
             self._breaker.run("read", self._read)
             self._breaker.run("filter", self._filter)
             try:

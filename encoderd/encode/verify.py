@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 
+from encoderd.encode import granted
 from encoderd.encode.facts import OutputFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.plan import EncodePlan
-from encoderd.findings import Finding, failed, passed, warned
+from encoderd.findings import Finding, Verdict, failed, passed, warned
 
 #: A stream of the output may begin or end this much beside what was muxed: rounding of container time bases.
 STREAM_TOLERANCE_S = Fraction(1, 10)
@@ -18,6 +20,8 @@ CLAIM_TOLERANCE_RATIO = Fraction(1, 100)
 TAIL_BYTES = 4 * 1024 * 1024
 #: More damaged packets than this share are worth a warning.
 DAMAGE_RATIO = Fraction(1, 1000)
+#: Checks whose doubt is about a wish and not about the output: it is as good a copy of the recording as was asked for.
+ABOUT_A_WISH = frozenset({"granted"})
 
 _AGAIN = "Keep the recording, and see the job's log: encoderd logs JOB"
 _SOURCE = "Play the recording to its end; if that is all there is of it, accept it by hand: encoderd encode IN OUT"
@@ -37,7 +41,26 @@ def judge(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: Out
         _decoded(output),
         _skew(facts, output),
         _damage(media, facts),
+        _rate_control(plan, facts),
+        _granted(plan, facts),
     ]
+
+
+def decodes_all(wish: str, encoder: str) -> bool:
+    """
+    Say whether all of an output has to be decoded; `wish` is "auto", "quick" or "full".
+
+    A GPU can spoil a picture in the middle and say nothing: libavcodec ignores the status of SyncOperation, and a
+    bitstream that is cut off has the right number of packets. Only a decoder sees it: of 600 packets that were cut
+    short, strict decoding missed those that lacked their last bytes alone (CABAC's padding), and no other.
+    """
+    return wish == "full" or (wish == "auto" and encoder != "libx264")
+
+
+def verdict(findings: Iterable[Finding]) -> Verdict:
+    """Return the worst judgement on the output itself: what a recording's removal may rest on."""
+    on_output = (finding.verdict for finding in findings if finding.check not in ABOUT_A_WISH)
+    return max(on_output, key=list(Verdict).index, default=Verdict.PASS)
 
 
 def _streams(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> Finding:
@@ -174,6 +197,27 @@ def _damage(media: MediaInfo, facts: TranscodeFacts) -> Finding:
     ):
         return warned("damage", text, "The recording itself is damaged; compare with the recorder's drop log.")
     return passed("damage", text)
+
+
+def _rate_control(plan: EncodePlan, facts: TranscodeFacts) -> Finding:
+    """Another quality or bit rate than was asked for: a recording that is deleted next could not be encoded again."""
+    names = ("rate_control", "quality", "bitrate_bps", "max_bitrate_bps")
+    text = ", ".join(f"{name} {facts.granted[name]}" for name in names if name in facts.granted)
+    other = granted.other_rates(plan.video.asked, facts.granted)
+    if other:
+        remedy = "Ask for what this GPU has: encode.rate_control; encoderd check tells what it lacks."
+        return warned("rate_control", "; ".join(other), remedy)
+    return passed("rate_control", text or "the encoder does not tell")
+
+
+def _granted(plan: EncodePlan, facts: TranscodeFacts) -> Finding:
+    """What is left of the differences: B-frames, key frames, look-ahead, preset, profile, which of the encoders."""
+    rates = granted.other_rates(plan.video.asked, facts.granted)
+    other = [text for text in granted.differences(plan.video.asked, facts.granted) if text not in rates]
+    if other:
+        remedy = "Ask for what is granted, or see encoderd check for what the GPU lacks."
+        return warned("granted", "; ".join(other), remedy)
+    return passed("granted", "the encoder does what was asked of it, as far as it tells")
 
 
 def _gaps_s(facts: TranscodeFacts, number: int) -> float:

@@ -11,15 +11,26 @@ import av
 import av.error
 import av.logging
 from av.audio.frame import AudioFrame
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from encoderd.encode import granted
+from encoderd.encode.decoding_times import MOST_DELAY, DecodingTimes
 from encoderd.encode.facts import TranscodeFacts
-from encoderd.encode.failures import device, encoder_failed, output_failed
+from encoderd.encode.failures import (
+    encoder_confused,
+    encoder_empty,
+    encoder_failed,
+    encoder_lost,
+    encoder_missing,
+    options_unknown,
+    output_failed,
+)
 from encoderd.encode.plan import VIDEO_TIME_BASE, EncodePlan, VideoPlan
+from encoderd.encode.pyav import encoder_options
 
 #: Containers that nobody may close: PyAV closes those that it forgets.
 _abandoned: list[OutputContainer] = []
@@ -36,10 +47,11 @@ class Writer:
         self._last_dts: dict[int, int] = {}
         self._frame_ticks = round(1 / (plan.video.frame_rate * VIDEO_TIME_BASE))
         self.out_time_s = 0.0
-        self._log_before = _log_size()
+        self._log_before = log_size()
         self._container = self._open()
         try:
             self._video = add_video(self._container, plan.video, source.streams[plan.video.index], facts.granted)
+            self._decoding_times = self._own_decoding_times()
             self._streams: list[Stream] = [self._video]
             for audio in plan.audio:
                 template: Any = source.streams[audio.index]
@@ -79,6 +91,10 @@ class Writer:
     def finish(self) -> None:
         """Drain the encoders and write the trailer. Raises EncodeFailed when that fails."""
         self._write_video(None)
+        encoder, facts = self._plan.video.encoder, self._facts
+        if encoder == "h264_qsv" and facts.packets_encoded != facts.frames_encoded:
+            lines = said_since(self._log_before, encoder)
+            raise encoder_lost(encoder, facts.frames_encoded, facts.packets_encoded, lines)
         for position, audio in enumerate(self._plan.audio, start=1):
             if not audio.copied:
                 for packet in self._encode(position, None):
@@ -110,14 +126,23 @@ class Writer:
             if not self._in_time(frame):
                 return
             self._facts.frames_encoded += 1
+            if self._decoding_times is not None and frame.pts is not None:
+                self._decoding_times.put(frame.pts)
         for packet in self._encode(0, frame):
             self._facts.packets_encoded += 1
             if packet.size == 0:
-                raise device(
-                    f"{self._plan.video.encoder} returned an empty packet (frame {self._facts.packets_encoded}).",
-                    remedy="A GPU that hangs does this; see dmesg for GPU HANG, then: encoderd check",
-                )
+                raise encoder_empty(self._plan.video.encoder, self._facts.packets_encoded)
+            if self._decoding_times is not None:
+                packet.dts = self._decoding_times.take(packet.pts)
+                if packet.dts is None:
+                    raise encoder_confused(f"packet {self._facts.packets_encoded} has the PTS {packet.pts}")
             self._mux(0, packet, int(packet.duration or 0) or self._frame_ticks)
+
+    def _own_decoding_times(self) -> DecodingTimes | None:
+        if self._plan.video.encoder != "h264_qsv":
+            return None
+        b_frames = int(self._facts.granted.get("bframes", self._plan.video.options.get("bf", MOST_DELAY)))
+        return DecodingTimes(b_frames, self._frame_ticks)
 
     def _in_time(self, frame: VideoFrame) -> bool:
         """Put the frame on the encoder's clock; False when it does not come after the one before."""
@@ -135,14 +160,11 @@ class Writer:
 
     def _encode(self, position: int, frame: Any) -> list[Packet[Any]]:
         stream: Any = self._streams[position]
+        name = self._plan.video.encoder if position == 0 else "aac"
         try:
             packets: list[Packet[Any]] = stream.encode(frame)
-        except MemoryError:
-            raise
-        except (av.error.FFmpegError, OSError) as error:
-            name = self._plan.video.encoder if position == 0 else "aac"
-            words = _last_words(name, self._log_before) or str(error)
-            raise encoder_failed(name, "encoding", words) from error
+        except (av.error.FFmpegError, OSError, MemoryError) as error:
+            raise _failed(name, "encoding", error, self._log_before) from error
         return packets
 
     def _mux(self, position: int, packet: Packet[Any], duration: int) -> None:
@@ -183,7 +205,11 @@ def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record
     Raises:
         EncodeFailed: the encoder refuses, or ignores an option.
     """
-    stream: Any = container.add_stream(plan.encoder, rate=plan.frame_rate, options=dict(plan.options))
+    options = encoder_options(plan.options)
+    try:
+        stream: Any = container.add_stream(plan.encoder, rate=plan.frame_rate, options=options)
+    except UnknownCodecError as error:
+        raise encoder_missing(plan.encoder, av.ffmpeg_version_info) from error
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
     context.time_base = VIDEO_TIME_BASE
@@ -195,19 +221,17 @@ def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record
     if plan.encoder == "libx264":
         context.thread_type = "FRAME"  # PyAV's default slices the picture: slower, and larger
         context.thread_count = x264_threads(len(os.sched_getaffinity(0)))
-    before = _log_size()
+    before = log_size()
     if plan.encoder == "h264_qsv":
         av.logging.set_libav_level(av.logging.VERBOSE)  # at opening it says what the runtime granted
     try:
         context.open()
-    except MemoryError:
-        raise
-    except (av.error.FFmpegError, OSError, ValueError, NotImplementedError) as error:
-        raise encoder_failed(plan.encoder, "opening", _last_words(plan.encoder, before) or str(error)) from error
+    except (av.error.FFmpegError, OSError, MemoryError, ValueError, NotImplementedError, OverflowError) as error:
+        raise _failed(plan.encoder, "opening", error, before) from error
     finally:
         av.logging.set_libav_level(av.logging.INFO)
     if context.options:
-        raise encoder_failed(plan.encoder, "opening", f"options it does not know: {sorted(context.options)}")
+        raise options_unknown(plan.encoder, context.options)
     record.update(
         {
             "encoder": plan.encoder,
@@ -219,9 +243,20 @@ def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record
     record.update(granted.from_parameter_sets(bytes(context.extradata or b"")))
     if plan.encoder == "h264_qsv":
         record.update(granted.from_qsv_log(_log_since(before)))
+        record["async_depth"] = plan.options["async_depth"]  # libavcodec's own queue: it grants what is asked
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            record.update(granted.from_maps(maps.read()))
     else:
-        record["rate_control"] = f"CRF {plan.options['crf']}"
+        record.update(granted.from_x264_options(plan.options))
     return stream
+
+
+def _failed(encoder: str, stage: str, error: BaseException, log_before: int) -> Exception:
+    """A lack of memory is the GPU's own where FFmpeg says so of h264_qsv; every other one is the guest's."""
+    if isinstance(error, MemoryError) and (encoder != "h264_qsv" or not isinstance(error, av.error.FFmpegError)):
+        return error
+    number = getattr(error, "errno", None)
+    return encoder_failed(encoder, stage, str(error), lines=said_since(log_before, encoder), number=number)
 
 
 def x264_threads(cores: int) -> int:
@@ -234,7 +269,7 @@ def x264_threads(cores: int) -> int:
     return max(cores * 3 // 2, cores + 4)
 
 
-def _log_size() -> int:
+def log_size() -> int:
     """FFmpeg writes its lines to standard error, which for a job is its log file."""
     return os.fstat(2).st_size
 
@@ -247,7 +282,7 @@ def _log_since(position: int) -> str:
         return log.read(65_536).decode("utf-8", "replace")
 
 
-def _last_words(encoder: str, position: int) -> str:
-    """Return the encoder's own last line since `position` of the log: it says more than the error's number."""
-    lines = [line for line in _log_since(position).splitlines() if line.startswith(f"[{encoder} @")]
-    return lines[-1].partition("] ")[2].rstrip(". ") if lines else ""
+def said_since(position: int, encoder: str = "h264_qsv") -> list[str]:
+    """Return the encoder's own lines since `position` of the log: they say more than the error's number."""
+    marks = (f"[{encoder} @", "[AVHWDeviceContext @", "[Eval @")
+    return [line for line in _log_since(position).splitlines() if line.startswith(marks)]

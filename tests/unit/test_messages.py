@@ -15,6 +15,8 @@ from encoderd.encode.messages import (
     Encoded,
     EncodeRequest,
     Failed,
+    Loaded,
+    LoadRequest,
     Message,
     Probed,
     Progress,
@@ -23,6 +25,7 @@ from encoderd.encode.messages import (
     TrialDone,
     TrialRequest,
     Verified,
+    VideoRequest,
     read_message,
     read_request,
     to_line,
@@ -34,16 +37,19 @@ ENCODE = EncodeRequest(
     partial="/out/.録画 \udcff.partial",
     size_bytes=2**40,
     mtime_ns=1_700_000_000_123_456_789,
-    encoder="h264_qsv",
+    video=VideoRequest(encoder="h264_qsv", extra=(("max_dec_frame_buffering", "4"),)),
     container="mkv",
-    quality=23,
-    preset="medium",
     deinterlace="auto",
     audio_bit_rate_bps=160_000,
     verify="full",
     nice=5,
 )
-REQUESTS: list[Request] = [ENCODE, TrialRequest(encoder="libx264", quality=23, preset="fast"), BuildRequest()]
+REQUESTS: list[Request] = [
+    ENCODE,
+    TrialRequest(video=VideoRequest(encoder="libx264")),
+    BuildRequest(),
+    LoadRequest(path="/x.so"),
+]
 MESSAGES: list[Message] = [
     Probed(format="mpegts", duration_s=1.5, streams=["video \u3000"]),
     Started(encoder="libx264", granted={"profile": "High"}),
@@ -53,6 +59,7 @@ MESSAGES: list[Message] = [
     Failed(kind="recording", event="recording_rejected", reason="\udcff\n", remedy="r"),
     Build(pyav="18", ffmpeg="8", libraries={"libavcodec": "62"}, encoders=["libx264"]),
     TrialDone(encoder="libx264", frames=12, wall_s=0.5, psnr_db=40.0, granted={}),
+    Loaded(path="/x.so", error="invalid ELF header"),
 ]
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from encoderd.encode.codec_options import codec_options
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
-from encoderd.encode.messages import EncodeRequest
-from encoderd.encode.plan import COMMENT, aac_layout, codec_options, filters, make_plan
+from encoderd.encode.messages import EncodeRequest, VideoRequest
+from encoderd.encode.plan import COMMENT, aac_layout, filters, make_plan
 from encoderd.jobs import FailureKind, JobEvent
 
 VIDEO = VideoInfo(
@@ -55,10 +56,8 @@ def request(**changes: Any) -> EncodeRequest:
         "partial": "/out/.a.partial",
         "size_bytes": 10_000_000,
         "mtime_ns": 1,
-        "encoder": "libx264",
+        "video": VideoRequest(encoder="libx264"),
         "container": "mp4",
-        "quality": 23,
-        "preset": "medium",
         "deinterlace": "auto",
         "audio_bit_rate_bps": 160_000,
         "verify": "quick",
@@ -66,25 +65,14 @@ def request(**changes: Any) -> EncodeRequest:
     return EncodeRequest(**{**values, **changes})
 
 
-def test_qsv_gets_an_intelligent_constant_quality() -> None:
-    """global_quality without a maximal rate is ICQ; `bf` is set because each runtime has another default of its own."""
-    expected = {
-        "global_quality": "23",
-        "preset": "slow",
-        "profile": "high",
-        "g": "90",
-        "bf": "2",
-        "forced_idr": "1",
-        "async_depth": "4",
-    }
+@pytest.mark.parametrize("encoder", ["h264_qsv", "libx264"])
+def test_the_encoder_is_asked_for_what_the_request_says(encoder: str) -> None:
+    """At the recording's frame rate; the plan keeps the request, to compare with what is granted."""
+    asked = VideoRequest(encoder=encoder, quality=30, bframes=1)
+    video = make_plan(MEDIA, request(video=asked)).video
 
-    assert expected == codec_options("h264_qsv", 23, "slow", 90)
-
-
-def test_x264_gets_a_constant_rate_factor() -> None:
-    expected = {"crf": "23", "preset": "slow", "profile": "high", "g": "90"}
-
-    assert expected == codec_options("libx264", 23, "slow", 90)
+    assert (encoder, asked) == (video.encoder, video.asked)
+    assert codec_options(asked, VIDEO.frame_rate) == video.options
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,13 @@ MISTAKES = [
     ("[encode]\nquality = 20.5", "encode.quality = 20.5"),
     ('[encode]\nencoder = "qsv"', "'h264_qsv', 'auto' or 'libx264'"),
     ('[encode]\nafter_success = "move"', 'after_success = "move" needs move_to.'),
+    ('[encode]\nbitrate = "fast"', "encode.bitrate = 'fast'"),
+    ("[encode]\nbitrate = 6", "encode.bitrate = 6: input should be greater than or equal to 100000"),
+    ('[encode]\nlevel = "41"', "encode.level = '41': write \"auto\" or one of 1.0, "),
+    ('[encode]\nlevel = "41"', '6.2, so "4.1".'),
+    ("[encode]\nlevel = 7.3", "encode.level = 7.3: write"),
+    ("[encode]\nlook_ahead_depth = 9", "greater than or equal to 10"),
+    ('[encode]\nextra = { "a b" = "1" }', "encode.extra.a b"),
     ('[daemon]\nstate_dir = "var"', "daemon.state_dir = 'var': the path must be absolute (start with /)."),
     ('[queue]\ndatabase = "q.db"', "queue.database = 'q.db': the path must be absolute"),
     ('[encode]\nmove_to = "done"', "encode.move_to = 'done': the path must be absolute"),
@@ -278,3 +285,126 @@ def test_folders_that_would_feed_each_other_are_refused(toml: str, sentence: str
 def test_folders_that_lie_apart_are_accepted(toml: str, tmp_path: Path) -> None:
     """Also where names only begin alike, and where two folders share their output."""
     assert loaded(tmp_path, toml).watch
+
+
+# How the video is encoded: what FFmpeg would turn into something else without a word
+
+RATES = 'bitrate = "4M"\nmax_bitrate = "6M"\n'
+
+
+def encode_of(tmp_path: Path, lines: str) -> Any:
+    return loaded(tmp_path, f"[encode]\n{lines}").encode
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "quality = 20",
+        'rate_control = "la_icq"',
+        'rate_control = "la_icq"\nlook_ahead_depth = 60\nlow_power = "off"',
+        'rate_control = "cqp"\nquality = 20',
+        f'rate_control = "qvbr"\nquality = 20\n{RATES}',
+        'rate_control = "vbr"\nbitrate = "4M"\nquality = 23',  # as the shipped file has it: it says nothing
+        f'rate_control = "vbr"\nlook_ahead_depth = 40\n{RATES}',
+        'rate_control = "cbr"\nbitrate = 4000000',
+        'profile = "baseline"\nbframes = 0',
+        'profile = "baseline"',
+        'encoder = "libx264"\nrate_control = "la_icq"\nlow_power = "on"',
+        'extra = { i_qfactor = "0.9", x264-params = "no-mbtree=1:aq-mode=3" }',
+    ],
+)
+def test_what_adds_up_is_accepted(lines: str, tmp_path: Path) -> None:
+    assert encode_of(tmp_path, lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence", "way_out"),
+    [
+        ('bitrate = "4M"', 'bitrate is not used by rate_control = "icq"', 'rate_control = "qvbr"'),
+        ('rate_control = "la_icq"\nmax_bitrate = "4M"', "max_bitrate is not used", 'rate_control = "qvbr"'),
+        ('rate_control = "cqp"\nbitrate = "4M"', "bitrate is not used", "leave it out"),
+        ('rate_control = "vbr"', 'rate_control = "vbr" needs a bit rate', 'bitrate = "6M"'),
+        ('rate_control = "cbr"', 'rate_control = "cbr" needs a bit rate', 'bitrate = "6M"'),
+        ('rate_control = "qvbr"', 'rate_control = "qvbr" needs a bit rate', 'bitrate = "6M"'),
+        ('rate_control = "qvbr"\nbitrate = "4M"', "needs max_bitrate", "max_bitrate = 8000000"),
+        (
+            'rate_control = "vbr"\nbitrate = "4M"\nmax_bitrate = "4M"',
+            "max_bitrate (4000000) must be above bitrate (4000000): FFmpeg would make cbr of it",
+            'rate_control = "cbr"',
+        ),
+        ('rate_control = "vbr"\nbitrate = "4M"\nmax_bitrate = "3M"', "must be above bitrate", "raise max_bitrate"),
+        ('rate_control = "qvbr"\nbitrate = "4M"\nmax_bitrate = "4M"', "must be above bitrate", "raise max_bitrate"),
+        (f'rate_control = "cbr"\n{RATES}', "max_bitrate has no place in a constant rate", 'rate_control = "vbr"'),
+        (f'rate_control = "vbr"\nquality = 20\n{RATES}', "quality = 20 is not used", 'rate_control = "qvbr"'),
+        ('rate_control = "cbr"\nbitrate = "4M"\nquality = 20', "quality = 20 is not used", "leave it out"),
+        ("look_ahead_depth = 40", 'look_ahead_depth is not used by rate_control = "icq"', 'rate_control = "la_icq"'),
+        (f'rate_control = "qvbr"\nlook_ahead_depth = 40\n{RATES}', "look_ahead_depth is not", 'rate_control = "vbr"'),
+        ('rate_control = "la_icq"\nlow_power = "on"', "only the full encoder (VME) looks ahead", 'low_power = "auto"'),
+        ('profile = "baseline"\nbframes = 2', 'cannot be had with profile = "baseline"', "bframes = 0"),
+        ('extra = { global_quality = "20" }', "extra.global_quality would go behind the back", "write quality instead"),
+        ('extra = { maxrate = "6M" }', "extra.maxrate", "write max_bitrate instead"),
+        ('extra = { flags = "+qscale" }', "extra.flags", "write rate_control instead"),
+        ("extra = { bf = 3 }", "extra.bf", "write bframes instead"),
+        ("extra = { forced_idr = 0 }", "extra.forced_idr cannot be set", "leave it out"),
+        (
+            'extra = { x264-params = "aq-mode=1:crf=20" }',
+            "extra.x264-params with crf would go",
+            "write quality instead",
+        ),
+        ('extra = { qsv_params = "TargetUsage=7" }', "extra.qsv_params with TargetUsage", "write preset instead"),
+    ],
+)
+def test_what_does_not_add_up_is_refused(lines: str, sentence: str, way_out: str, tmp_path: Path) -> None:
+    """What it is, why, and what to write instead; a folder's own settings are held to the same."""
+    section = refusal(tmp_path, f"[encode]\n{lines}\n")
+    folder = refusal(tmp_path, f"{TV}[watch.encode]\n{lines}\n")
+
+    assert section.startswith("encode: ")
+    assert folder == f"Watch folder 'tv': {section.removeprefix('encode: ')}"
+    assert sentence in section
+    assert way_out in section
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [('"6M"', 6_000_000), ('"800k"', 800_000), ('"1.5M"', 1_500_000), ("6000000", 6_000_000), ('"6000000"', 6_000_000)],
+)
+def test_a_bit_rate_is_written_as_ffmpeg_takes_it(given: str, read: int, tmp_path: Path) -> None:
+    assert encode_of(tmp_path, f'rate_control = "vbr"\nbitrate = {given}').bitrate == read
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [('"auto"', "auto"), ('"4.1"', "4.1"), ('"4"', "4.0"), ("4", "4.0"), ("4.1", "4.1"), ("5.0", "5.0")],
+)
+def test_a_level_is_written_as_the_standard_has_it(given: str, read: str, tmp_path: Path) -> None:
+    assert encode_of(tmp_path, f"level = {given}").level == read
+
+
+def test_options_of_the_encoder_need_no_quotes(tmp_path: Path) -> None:
+    extra = encode_of(tmp_path, 'extra = { rdo = 1, i_qfactor = 0.9, mbbrc = true, scenario = "archive" }').extra
+
+    assert dict(extra) == {"rdo": "1", "i_qfactor": "0.9", "mbbrc": "1", "scenario": "archive"}
+
+
+@pytest.mark.parametrize(
+    ("section", "folder", "expected"),
+    [
+        (f'rate_control = "vbr"\n{RATES}', 'rate_control = "icq"', {"rate_control": "icq", "bitrate": None}),
+        (f'rate_control = "vbr"\n{RATES}', 'rate_control = "cbr"', {"bitrate": 4_000_000, "max_bitrate": None}),
+        (f'rate_control = "vbr"\n{RATES}', 'rate_control = "qvbr"', {"max_bitrate": 6_000_000, "quality": 23}),
+        (f'rate_control = "vbr"\n{RATES}', 'bitrate = "5M"', {"rate_control": "vbr", "bitrate": 5_000_000}),
+        ("quality = 20", 'rate_control = "cbr"\nbitrate = "4M"', {"quality": 23}),
+        ("quality = 20", 'rate_control = "cqp"', {"quality": 20}),
+        ('rate_control = "la_icq"\nlook_ahead_depth = 60', 'rate_control = "icq"', {"look_ahead_depth": None}),
+        ("extra = { rdo = 1 }", 'encoder = "libx264"', {"extra": {}}),
+        ("extra = { rdo = 1 }", 'encoder = "auto"', {"extra": {"rdo": "1"}}),
+    ],
+)
+def test_a_folder_with_its_own_rate_control_takes_over_what_that_one_uses(
+    section: str, folder: str, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    """No line of TOML could unset the rest. The options of another encoder are left behind as well."""
+    settings = loaded(tmp_path, f"[encode]\n{section}\n{TV}[watch.encode]\n{folder}\n")
+
+    assert expected == {key: settings.encode_for("tv").model_dump()[key] for key in expected}

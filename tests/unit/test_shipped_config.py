@@ -91,12 +91,15 @@ def test_it_loads_and_means_the_defaults() -> None:
 
 
 def test_what_is_commented_out_would_be_accepted_too(tmp_path: Path) -> None:
+    """Where a rate control asks for it: bit rates belong to vbr, and a folder's own icq takes none over."""
     text = re.sub(r"^# (\w+ = )", r"\1", SHIPPED.read_text("utf-8"), flags=re.MULTILINE)
+    text = text.replace('rate_control = "icq"\n', 'rate_control = "vbr"\n')
     bold = tmp_path / "encoderd.toml"
     bold.write_text(text, "utf-8")
 
     settings = load(bold)
 
     assert settings.daemon.worker == "guest-1"
-    assert settings.encode_for("recordings").quality == 20
-    assert settings.encode.quality == 23
+    assert (settings.encode.rate_control, settings.encode.bitrate, settings.encode.quality) == ("vbr", 6_000_000, 23)
+    folder = settings.encode_for("recordings")
+    assert (folder.rate_control, folder.bitrate, folder.quality) == ("icq", None, 20)

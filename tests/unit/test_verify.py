@@ -10,10 +10,12 @@ import pytest
 
 from encoderd.encode.facts import DecodedSpot, OutputFacts, OutputStream, StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo
+from encoderd.encode.messages import VideoRequest
 from encoderd.encode.plan import AudioPlan, EncodePlan, VideoPlan
-from encoderd.encode.verify import judge
-from encoderd.findings import Verdict
+from encoderd.encode.verify import decodes_all, judge, verdict
+from encoderd.findings import Finding, Verdict, failed, passed, warned
 
+ICQ = VideoRequest(encoder="h264_qsv", rate_control="icq", bframes=2)
 PLAN = EncodePlan(
     video=VideoPlan(
         index=0,
@@ -25,6 +27,7 @@ PLAN = EncodePlan(
         sample_aspect_ratio=Fraction(4, 3),
         filters=(),
         options={},
+        asked=ICQ,
         decoder_threads=1,
     ),
     audio=(
@@ -97,7 +100,10 @@ def verdicts(media: MediaInfo, happened: TranscodeFacts, found: OutputFacts) -> 
 
 
 def test_a_file_in_order_passes_every_check() -> None:
-    names = ["streams", "frames", "durations", "source_read", "duration", "decodes", "skew", "damage"]
+    names = [
+        "streams", "frames", "durations", "source_read", "duration", "decodes", "skew", "damage", "rate_control",
+        "granted",
+    ]  # fmt: skip
 
     assert dict.fromkeys(names, Verdict.PASS) == verdicts(MEDIA, facts(), output())
 
@@ -235,3 +241,51 @@ def test_a_container_without_positions_is_judged_by_its_duration() -> None:
     happened.last_position = 0
 
     assert verdicts(MEDIA, happened, output())["source_read"] is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("granted", "doubts"),
+    [
+        ({}, []),
+        ({"rate_control": "icq", "quality": "23", "bframes": "2"}, []),
+        ({"rate_control": "icq", "quality": "23", "bframes": "0"}, ["granted"]),
+        ({"rate_control": "cqp", "quality": "26", "bframes": "2"}, ["rate_control"]),
+        ({"rate_control": "icq", "quality": "51", "bframes": "2"}, ["rate_control"]),
+    ],
+)
+def test_what_was_granted_otherwise_is_a_doubt(granted: dict[str, str], doubts: list[str]) -> None:
+    """Another quality than was asked for is one of its own: on that rests whether the recording may go."""
+    happened = facts()
+    happened.granted = granted
+    found = verdicts(MEDIA, happened, output())
+
+    assert doubts == [check for check, judged in found.items() if judged is Verdict.WARN]
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([], Verdict.PASS),
+        ([passed("frames", "all"), warned("granted", "asked 2 B-frames, granted 0")], Verdict.PASS),
+        ([warned("rate_control", "asked icq, granted cqp")], Verdict.WARN),
+        ([warned("damage", "some"), failed("frames", "lost", "see the log"), passed("skew", "0 ms")], Verdict.FAIL),
+    ],
+)
+def test_the_verdict_is_on_the_output_alone(findings: list[Finding], expected: Verdict) -> None:
+    """A GPU without B-frames makes as good a copy: recordings shall not pile up for ever because of it."""
+    assert expected is verdict(findings)
+
+
+@pytest.mark.parametrize(
+    ("wish", "encoder", "expected"),
+    [
+        ("auto", "h264_qsv", True),
+        ("auto", "libx264", False),
+        ("quick", "h264_qsv", False),
+        ("full", "libx264", True),
+        ("full", "h264_qsv", True),
+    ],
+)
+def test_what_a_gpu_made_is_decoded_as_a_whole(wish: str, encoder: str, expected: bool) -> None:
+    """Unless the settings say otherwise: libavcodec does not tell that a picture in the middle is cut off."""
+    assert expected is decodes_all(wish, encoder)
