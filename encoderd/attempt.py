@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderd.encode.failures import EncodeFailed, Place, crashed, device, output_failed, source_changed
-from encoderd.encode.messages import Encoded, EncodeRequest
+from encoderd.encode.messages import Encoded, EncodeRequest, Started, VideoRequest
 from encoderd.encode.publish import (
     check_space,
     finish_publishing,
@@ -50,9 +50,18 @@ class Attempt:
     a DatabaseError the next `poll` goes on where this one was.
     """
 
-    def __init__(self, shop: Shop, job: Job, folder: WatchSettings, encode: EncodeSettings, encoder: str) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        job: Job,
+        folder: WatchSettings,
+        encode: EncodeSettings,
+        video: VideoRequest,
+        *,
+        on_cpu_because: str = "",
+    ) -> None:
         self.job = job
-        self.encoder = encoder
+        self.video = video
         self.encode = encode
         self.folder = folder
         self.child: Child | None = None
@@ -67,6 +76,8 @@ class Attempt:
         self._shop = shop
         self._resumable = job.published is not None  # a former attempt may have left a finished file
         self._resumed = False
+        self._on_cpu_because = on_cpu_because
+        self._told = False  # the log has had its line on what the encoder granted
         self._landed: tuple[Path, dict[str, Any]] | None = None  # published, but the queue does not know yet
         self._disposal = ""  # what became of the source
 
@@ -124,6 +135,7 @@ class Attempt:
         if self._landed is None:
             assert self.child is not None
             outcome = self.child.poll(now_s)
+            self._tell_granted(self.child.started)
             if outcome is None:
                 return
             if isinstance(outcome, EncodeFailed):
@@ -186,10 +198,8 @@ class Attempt:
             partial=str(self.partial),
             size_bytes=self.job.size_bytes,
             mtime_ns=self.job.mtime_ns,
-            encoder=self.encoder,
+            video=self.video,
             container=encode.container,
-            quality=encode.quality,
-            preset=encode.preset,
             deinterlace=encode.deinterlace,
             audio_bit_rate_bps=encode.audio_bit_rate_bps,
             verify=encode.verify,
@@ -202,9 +212,25 @@ class Attempt:
 
     def _head_line(self) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%S %z")
-        what = f"job {self.job.id}, attempt {self.job.attempts}, {self.encoder}: {readable(str(self.source))}"
+        what = f"job {self.job.id}, attempt {self.job.attempts}, {self.video.encoder}: {readable(str(self.source))}"
         with self._shop.state.log_of(self.job.id).open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"=== {when} {what}\n")
+
+    def _tell_granted(self, started: Started | None) -> None:
+        """The job's first line, once its encoder is open: what it granted, and where that is not what was asked."""
+        if started is None or self._told:
+            return
+        self._told = True
+        log = get_logger().warning if started.differences else get_logger().info
+        log(
+            "encode.started",
+            encoder=self.video.encoder,
+            granted=started.granted,
+            differences=started.differences,
+            attempt=self.job.attempts,
+            log=self._shop.state.log_of(self.job.id),
+            **({"on_cpu_because": self._on_cpu_because} if self._on_cpu_because else {}),
+        )
 
     # --- after
 
@@ -257,8 +283,9 @@ class Attempt:
         log(
             "encode.finished",
             output=target,
-            encoder=self.encoder,
+            encoder=self.video.encoder,
             granted=receipt["granted"],
+            differences=receipt.get("differences", []),
             duration_s=receipt["duration_s"],
             wall_s=receipt["wall_s"],
             speed_x=receipt["speed_x"],

@@ -28,7 +28,7 @@ from encoderd.logs import configure, get_logger
 from encoderd.notify import Notifier
 from encoderd.queue.store import Store
 from encoderd.queue.worker_lock import WorkerLock
-from encoderd.settings import Settings
+from encoderd.settings import EncodeSettings, Settings
 from encoderd.state_folder import StateFolder
 from encoderd.status import Status, look
 from encoderd.workshop import Workshop
@@ -85,7 +85,7 @@ class Daemon:
         self.store = self._stack.enter_context(Store.open(self.settings.database, busy_timeout_s=queue.busy_timeout_s))
         for job in self.store.release_worker(worker, now=time.time(), retry_pause_s=queue.retry_pause_s):
             get_logger().warning("queue.job_recovered", job=job.id, recording=job.relative_path, reason=job.reason)
-        self.gate = Gate(self.settings.preflight, self.settings.encode, self.state.trial_log)
+        self.gate = Gate(self.settings.preflight, self.state.trial_log)
         self._stack.callback(lambda: self.gate.stop())
         self.folders = Folders(self.settings)
         self._leftovers = Leftovers(folder.output for folder in self.settings.watch)
@@ -172,7 +172,7 @@ class Daemon:
             self.workshop.sweep(self._leftovers.found())
             self._forget_changed()
             self._look_at_queue(now_s)
-            self.gate.tick(now_s, self._wanted_encoders())
+            self.gate.tick(now_s, self._wanted(), [attempt.video for attempt in self.workshop.attempts])
             self.folders.tick(now_s)
             if self.counts.get(JobState.QUEUED):
                 self.workshop.claim(now_s)
@@ -232,11 +232,11 @@ class Daemon:
             self.pause_reason = self.store.pause_reason()
             self._counter, workshop.moved = counter, False
 
-    def _wanted_encoders(self) -> set[str]:
-        """The `encoder` settings that queued jobs wait for; a closed gate is not tried for an empty queue."""
+    def _wanted(self) -> list[EncodeSettings]:
+        """The settings that queued jobs wait for; a closed gate is not tried for an empty queue."""
         if not self.counts.get(JobState.QUEUED):
-            return set()
-        return {self.settings.encode_for(folder.name).encoder for folder in self.settings.watch}
+            return []
+        return [self.settings.encode_for(folder.name) for folder in self.settings.watch]
 
     def _name_strangers(self) -> None:
         """Say which queued jobs nobody here will take: their watch folder is not, or no longer, in the settings."""
@@ -267,7 +267,7 @@ class Daemon:
             self.gate.stop()
             self.settings = new
             configure(new.daemon.log_level, new.daemon.log_format)
-            self.gate = Gate(new.preflight, new.encode, self.state.trial_log)
+            self.gate = Gate(new.preflight, self.state.trial_log)
             self.folders = Folders(new)
             self.workshop.refit(new, self.gate, self.folders)
             names = {folder.name for folder in new.watch}

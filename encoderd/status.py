@@ -67,10 +67,11 @@ def look(daemon: Daemon) -> Status:
     problems |= {f"{watch}.output": [reason, remedy] for watch, (reason, remedy) in daemon.folders.reasons().items()}
     queued = daemon.counts.get(JobState.QUEUED, 0)
     if queued:
-        for setting in {daemon.settings.encode_for(folder.name).encoder for folder in daemon.settings.watch}:
-            reason, remedy = daemon.gate.why_closed(setting)
+        for folder in daemon.settings.watch:
+            encode = daemon.settings.encode_for(folder.name)
+            reason, remedy = daemon.gate.why_closed(encode)
             if reason:
-                problems[f"gate.{setting}"] = [reason, remedy]
+                problems.setdefault(f"gate.{encode.encoder}", [reason, remedy])
     return Status(
         pid=os.getpid(),
         worker=daemon.settings.daemon.worker,
@@ -97,7 +98,7 @@ def _running(attempt: Attempt) -> Running:
     return Running(
         job=attempt.job.id,
         recording=readable(attempt.job.relative_path),
-        encoder=attempt.encoder,
+        encoder=attempt.video.encoder,
         phase=progress.phase if progress is not None else "starting",
         done_ratio=progress.done_ratio if progress is not None else 0.0,
         out_time_s=progress.out_time_s if progress is not None else 0.0,

@@ -21,7 +21,7 @@ from encoderd.encode.supervisor import Child
 from encoderd.errors import DatabaseError, JobRefused, NoSuchJob
 from encoderd.folders import Folders
 from encoderd.gate import Gate
-from encoderd.jobs import Candidate, Job, JobEvent, JobState, after_failure, after_interruption
+from encoderd.jobs import Candidate, FailureKind, Job, JobEvent, JobState, after_failure, after_interruption
 from encoderd.logs import get_logger
 from encoderd.settings import Settings
 
@@ -57,39 +57,30 @@ class Workshop:
     def claim(self, now_s: float) -> None:
         """Claim due jobs and begin them, while there is room and something may run."""
         daemon = self._settings.daemon
-        while len(self.attempts) < daemon.concurrency and (watches := self._claimable()):
+        while len(self.attempts) < daemon.concurrency and (watches := self._claimable(now_s)):
             job = self._shop.store.claim(worker=daemon.worker, watches=watches, now=time.time(), lease_s=daemon.lease_s)
             if job is None:
                 return
             self._begin(job, now_s)
 
-    def _claimable(self) -> list[str]:
+    def _claimable(self, now_s: float) -> list[str]:
         """The watch folders whose jobs can run now: output folder fine, gate open."""
         return [
             folder.name
             for folder in self._settings.watch
             if not self._folders.blocked(folder.name)
-            and self._gate.encoder_for(self._settings.encode_for(folder.name).encoder) is not None
+            and self._gate.video_for(self._settings.encode_for(folder.name), now_s) is not None
         ]
 
     def _begin(self, job: Job, now_s: float) -> None:
         encode = self._settings.encode_for(job.watch)
-        encoder = self._gate.encoder_for(encode.encoder)
-        assert encoder is not None
-        attempt = Attempt(self._shop, job, self._settings.folder(job.watch), encode, encoder)
+        video = self._gate.video_for(encode, now_s)
+        assert video is not None
+        on_cpu = encode.encoder == "auto" and video.encoder == "libx264"
+        why = self._gate.reason(encode) if on_cpu else ""
+        attempt = Attempt(self._shop, job, self._settings.folder(job.watch), encode, video, on_cpu_because=why)
         self.attempts.append(attempt)
         self.moved = True
-        on_cpu = encode.encoder == "auto" and encoder == "libx264"
-        why = {"on_cpu_because": self._gate.reason("h264_qsv")} if on_cpu else {}
-        get_logger().info(
-            "encode.started",
-            job=job.id,
-            recording=job.relative_path,
-            encoder=encoder,
-            attempt=job.attempts,
-            log=self._shop.state.log_of(job.id),
-            **why,
-        )
         self._drive(attempt, now_s)
 
     def drive(self, now_s: float, *, look: bool) -> None:
@@ -159,7 +150,7 @@ class Workshop:
             "encode.failed",
             kind=failure.kind,
             becomes=ended.state,
-            encoder=attempt.encoder,
+            encoder=attempt.video.encoder,
             attempt=job.attempts,
             retry_in_s=consequence.pause_s if ended.state is JobState.QUEUED else None,
             reason=failure.message,
@@ -167,7 +158,9 @@ class Workshop:
             log=self._shop.state.log_of(job.id),
         )
         if failure.place is Place.ENCODER:
-            self._gate.close(attempt.encoder, failure.message, failure.remedy, now_s)
+            self._gate.close(attempt.video.encoder, failure.message, failure.remedy, now_s)
+        elif failure.kind is FailureKind.CRASH:
+            self._gate.doubt(attempt.video)
         elif failure.place is Place.FOLDER:
             self._folders.block(job.watch, *attempt.trouble, failure, now_s)
 

@@ -25,6 +25,8 @@ from encoderd.encode.messages import (
     Encoded,
     EncodeRequest,
     Failed,
+    Loaded,
+    LoadRequest,
     Message,
     TrialRequest,
     Verified,
@@ -55,9 +57,12 @@ def main() -> int:
                 from encoderd.encode.trial import run_trial
 
                 _quiet_ffmpeg()
+                say(_build())
                 say(run_trial(request))
             case BuildRequest():
                 say(_build())
+            case LoadRequest():
+                say(_loaded(request.path))
     except EncodeFailed as failure:
         say(_failed(failure))
     except MemoryError:
@@ -157,6 +162,14 @@ def _prefer_for_oom() -> None:
             file.write("900")
     except OSError:
         return
+
+
+def _loaded(path: str) -> Loaded:
+    try:
+        ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        return Loaded(path=path, error=str(error))
+    return Loaded(path=path)
 
 
 def _build() -> Build:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -19,9 +21,11 @@ from pathlib import Path
 from encoderd.encode.failures import EncodeFailed, Place, crashed, stalled
 from encoderd.encode.messages import (
     Build,
+    BuildRequest,
     Encoded,
     EncodeRequest,
     Failed,
+    Loaded,
     Message,
     Probed,
     Progress,
@@ -47,7 +51,7 @@ _TAIL_BYTES = 4096
 #: Bytes that Linux holds in a pipe at once (pipe(7)).
 _PIPE_BYTES = 65_536
 
-Final = Encoded | Build | TrialDone
+Final = Encoded | Build | TrialDone | Loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +84,10 @@ class Child:
         self.started: Started | None = None
         self.progress: Progress | None = None
         self.verified: Verified | None = None
+        self.build: Build | None = None
         self._limits = limits
         self._log = log
+        self._wants_build = isinstance(request, BuildRequest)
         self._partial = Path(request.partial) if isinstance(request, EncodeRequest) else None
         self._buffer = b""
         self._final: Final | EncodeFailed | None = None
@@ -187,7 +193,9 @@ class Child:
                 self.progress = message
             case Verified():
                 self.verified = message
-            case Encoded() | Build() | TrialDone():
+            case Build() if not self._wants_build:  # a trial says it first, so that its failure can be explained
+                self.build = message
+            case Encoded() | Build() | TrialDone() | Loaded():
                 self._final = message
             case Failed():
                 self._final = _failure(message)
@@ -203,7 +211,7 @@ class Child:
 
     def _current_mark(self) -> tuple[object, ...]:
         if self.progress is None:
-            return (self.probed is not None, self.started is not None)
+            return (self.probed is not None, self.started is not None, self.build is not None)
         phase = self.progress.phase
         if phase == "encoding":
             # What was read counts too: in a stretch without pictures nothing is muxed. An encoder that hangs soon
@@ -252,7 +260,8 @@ class Child:
         except OSError:
             return ""
         spoken = [line.strip() for line in lines if line.strip()]
-        return f"; the log ends with: {spoken[-1][:300]}" if spoken else ""
+        last = re.sub(r" @ 0x[0-9a-f]+", "", spoken[-1])[:300] if spoken else ""  # an address says nothing to anyone
+        return f"; the log ends with: {last}" if last else ""
 
 
 def _failure(message: Failed) -> EncodeFailed:
@@ -269,22 +278,16 @@ def _changed_at(path: Path | None) -> int:
         return 0
 
 
-def run_to_end(request: Request, limit_s: float, clock: Callable[[], float], log: Path | None = None) -> Final:
+def run_to_end(request: Request, limit_s: float, clock: Callable[[], float], log: Path | None = None) -> Child:
     """
-    Start a child, wait for it, return its answer. For short requests (build, trial) from the command line.
+    Start a child, wait for it, return it with its `outcome`. For short requests (build, trial, load).
 
-    Raises:
-        EncodeFailed: as the child said, or because it took longer than `limit_s` seconds.
+    A child that takes longer than `limit_s` seconds is killed, and its outcome is that it stood still.
     """
-    import select
-
     child = Child(request, Limits(startup_s=limit_s, stall_s=limit_s, drain_s=limit_s), now_s=clock(), log=log)
     try:
         while child.poll(clock()) is None:
             select.select([child], [], [], 0.2)
     finally:
         child.kill()
-    if isinstance(child.outcome, EncodeFailed):
-        raise child.outcome
-    assert child.outcome is not None
-    return child.outcome
+    return child

@@ -164,7 +164,7 @@ def test_sighup_takes_good_settings(daemon: RunningDaemon, systemd: NotifySocket
     heard = systemd.heard()
 
     assert daemon.outputs() == ["a.mkv"]
-    assert daemon.receipt()["asked"]["quality"] == 40
+    assert daemon.receipt()["asked"]["video"]["quality"] == 40
     assert "RELOADING=1" in heard
     assert "READY=1" in heard[heard.index("RELOADING=1") :]
     assert heard[heard.index("RELOADING=1") + 1].startswith("MONOTONIC_USEC=")
@@ -194,7 +194,7 @@ def test_sighup_refuses_bad_settings(
     assert told in refused["reason"]
     assert refused["remedy"]
     assert refused["level"] == "error"
-    assert daemon.receipt()["asked"]["quality"] == 23
+    assert daemon.receipt()["asked"]["video"]["quality"] == 23
     assert "READY=1" in heard[heard.index("RELOADING=1") :]
 
 

@@ -97,7 +97,8 @@ def test_what_the_listings_say(daemon: RunningDaemon, recording: Path) -> None:
     status = json.loads(run(daemon, "status", "--json"))
     text = run(daemon, "queue", "show", "1")
 
-    assert columns[:5] == ["1", "done", "tv", "tab\\there \\xff.ts", "160.8 KiB"]
+    size = f"{recording.stat().st_size / 1024:.1f} KiB"
+    assert columns[:5] == ["1", "done", "tv", "tab\\there \\xff.ts", size]
     assert listed[0]["recording"] == "tab\\there \\xff.ts"
     assert os.fsdecode(b"tab\there \xff.ts") == job.relative_path == shown["relative_path"]
     assert [event["event"] for event in shown["events"]] == ["added", "claimed", "publishing", "published"]

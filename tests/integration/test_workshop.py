@@ -19,6 +19,7 @@ from encoderd.jobs import Candidate, JobEvent, JobState
 from encoderd.queue.store import Store
 from encoderd.settings import DaemonSettings, EncodeSettings, QueueSettings, Settings, WatchSettings
 from encoderd.state_folder import StateFolder
+from encoderd.video_settings import video_request
 from encoderd.workshop import Workshop
 
 PAUSE_S = 100.0
@@ -41,9 +42,9 @@ def workshop(settings: Settings, tmp_path: Path) -> Iterator[Workshop]:
     """With one recording in the queue and an open gate."""
     state = StateFolder(settings.daemon.state_dir)
     state.prepare()
-    gate = Gate(settings.preflight, settings.encode, state.trial_log)
+    gate = Gate(settings.preflight, state.trial_log)
     opened = TrialDone(encoder="libx264", frames=12, wall_s=0.1, psnr_db=40.0, granted={})
-    gate._conclude("libx264", opened, 0.0)
+    gate._conclude(video_request(settings.encode, "libx264"), opened, 0.0)
     source = tmp_path / "input" / "a.ts"
     source.write_bytes(b"x")
     seen = source.stat()
@@ -59,7 +60,8 @@ def claimed(workshop: Workshop) -> Attempt:
     store, settings = workshop._shop.store, workshop._settings
     job = store.claim(worker="test", watches=["tv"], now=time.time() + 1e5, lease_s=60)
     assert job is not None
-    attempt = Attempt(workshop._shop, job, settings.watch[0], settings.encode, "libx264")
+    video = video_request(settings.encode, "libx264")
+    attempt = Attempt(workshop._shop, job, settings.watch[0], settings.encode, video)
     workshop.attempts.append(attempt)
     return attempt
 
@@ -86,7 +88,7 @@ def test_a_recording_that_always_loses_the_gpu_lets_others_go_first(workshop: Wo
     assert pauses == [0, PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S]
     assert job.attempts == 0
     assert ends(workshop, HANG) == 0
-    assert workshop._gate.encoder_for("libx264") is None
+    assert workshop._gate.video_for(workshop._settings.encode, 0.0) is None
 
 
 def test_a_bad_recording_that_was_replaced_meanwhile_is_offered_again(workshop: Workshop, settings: Settings) -> None:
@@ -123,7 +125,7 @@ def test_no_process_to_be_had(workshop: Workshop, monkeypatch: pytest.MonkeyPatc
 
     assert (job.state, job.attempts) == (JobState.QUEUED, 0)
     assert "could not be started" in job.reason
-    assert "Resource temporarily unavailable" in workshop._gate.why_closed("libx264")[0]
+    assert "Resource temporarily unavailable" in workshop._gate.why_closed(workshop._settings.encode)[0]
     assert attempt.failure is not None
     assert attempt.failure.event is JobEvent.DEVICE_LOST
 
