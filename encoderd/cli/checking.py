@@ -3,48 +3,67 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from encoderd.cli.output import ConfigOption, JsonOption, explained, file_of, say_json, settings_of, show_findings
+from encoderd.cli.report import write_report
 from encoderd.encode.failures import EncodeFailed
-from encoderd.encode.messages import Build, BuildRequest, TrialDone, TrialRequest
+from encoderd.encode.messages import VideoRequest
 from encoderd.encode.publish import check_space, prepare_folder
-from encoderd.encode.supervisor import run_to_end
-from encoderd.errors import DatabaseError, EncoderdError, ExitCode
+from encoderd.errors import DatabaseError, ExitCode
 from encoderd.findings import Finding, blocking, failed, passed, warned
 from encoderd.gate import CHOICES
 from encoderd.intake.mounts import check_mount, read_mountinfo
-from encoderd.preflight.checks import BuildFacts, TrialFacts, judge_build, judge_gpu, judge_trial
-from encoderd.preflight.facts import gather
+from encoderd.preflight.runtimes import winner
 from encoderd.queue.store import Store
+from encoderd.readiness import Readiness, examine, gpu_of, look
 from encoderd.settings import Settings, WatchSettings
+from encoderd.video_settings import video_request
+
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", help="Write all of it to a file to send when asking for help, without names.")
+]
 
 
 @explained
-def check(config: ConfigOption = None, json: JsonOption = False) -> None:
+def check(config: ConfigOption = None, json: JsonOption = False, report: ReportOption = None) -> None:
     """Check settings, folders, database, PyAV, GPU, and encode a few frames. Exit code 1 if something fails."""
     settings = settings_of(config)
     findings = [passed("settings", str(file_of(config) or "defaults and the environment"))]
-    parts: list[Callable[[Settings], list[Finding]]] = [_folders, _database, _encoders]
+    parts: list[Callable[[Settings], list[Finding]]] = [_folders, _database]
     for part in parts:
-        try:
-            findings += part(settings)
-        except OSError as error:
-            remedy = "Look at that path; or run this as root or as the service's user: sudo -u encoderd encoderd check"
-            findings.append(failed(part.__name__.strip("_"), str(error), remedy))
-        except Exception as error:  # noqa: BLE001 - a check that crashes is a finding, not the end of the report
-            name = part.__name__.strip("_")
-            findings.append(failed(name, f"the check itself broke: {type(error).__name__}: {error}", "Report this."))
+        findings += _guarded(part.__name__.strip("_"), partial(part, settings))
+    readiness: list[Readiness] = []
+
+    def encoders() -> list[Finding]:
+        readiness.append(_encoders(settings))
+        return list(readiness[0].findings)
+
+    findings += _guarded("encoders", encoders)
+    if report is not None:
+        write_report(report, settings, findings, _facts(readiness[0]) if readiness else {})
     if json:
         say_json([finding.as_json() for finding in findings])
     else:
         show_findings(findings)
     raise typer.Exit(int(ExitCode.FAILED if blocking(findings) else ExitCode.OK))
+
+
+def _guarded(name: str, part: Callable[[], list[Finding]]) -> list[Finding]:
+    """A check that breaks is a finding, not the end of the report."""
+    try:
+        return part()
+    except OSError as error:
+        remedy = "Look at that path; or run this as root or as the service's user: sudo -u encoderd encoderd check"
+        return [failed(name, str(error), remedy)]
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks are made
+        return [failed(name, f"the check itself broke: {type(error).__name__}: {error}", "Report this.")]
 
 
 def _folders(settings: Settings) -> list[Finding]:
@@ -115,39 +134,34 @@ def _database(settings: Settings) -> list[Finding]:
     return [passed("database", f"{path}: " + (", ".join(f"{n} {state}" for state, n in counts.items()) or "empty"))]
 
 
-def _encoders(settings: Settings) -> list[Finding]:
-    wanted = {settings.encode_for(folder.name).encoder for folder in settings.watch} or {settings.encode.encoder}
-    required = "h264_qsv" in wanted
-    findings = judge_build(*_build(settings))
-    if wanted != {"libx264"}:
-        findings += judge_gpu(gather(), required=required)
-    names = sorted({name for setting in wanted for name in CHOICES[setting]})
-    for name in names:
-        findings.append(judge_trial(_trial(settings, name), required=required if name == "h264_qsv" else True))
-    return findings
+def _encoders(settings: Settings) -> Readiness:
+    """Try what the jobs of every watch folder would ask for, once each."""
+    folders = {folder.name: settings.encode_for(folder.name) for folder in settings.watch}
+    encodes = folders or {"every folder": settings.encode}
+    settings_of_encoder = {encode.encoder for encode in encodes.values()}
+    gpu = "required" if "h264_qsv" in settings_of_encoder else "welcome" if "auto" in settings_of_encoder else "unused"
+    facts = look()
+    wanted: dict[VideoRequest, list[str]] = {}
+    for name, encode in encodes.items():
+        for encoder in CHOICES[encode.encoder]:
+            wanted.setdefault(video_request(encode, encoder, gpu_of(facts)), []).append(name)
+    low_power = next((encode.low_power for encode in encodes.values() if encode.low_power != "auto"), "auto")
+    return examine(wanted, facts, settings.preflight.trial_limit_s, gpu=gpu, low_power=low_power)
 
 
-def _build(settings: Settings) -> tuple[BuildFacts | None, str]:
-    try:
-        build = run_to_end(BuildRequest(), settings.preflight.trial_limit_s, time.monotonic)
-    except EncoderdError as error:
-        return None, error.message
-    assert isinstance(build, Build)
-    return BuildFacts(pyav=build.pyav, ffmpeg=build.ffmpeg, encoders=build.encoders, hardware=build.hardware), ""
-
-
-def try_encoder(request: TrialRequest, limit_s: float) -> TrialDone:
-    """Run a trial encode in a child of `limit_s` seconds at most. Raises EncodeFailed with the encoder's own words."""
-    with tempfile.TemporaryDirectory(prefix="encoderd-") as folder:
-        done = run_to_end(request, limit_s, time.monotonic, log=Path(folder) / "trial.log")
-    assert isinstance(done, TrialDone)
-    return done
-
-
-def _trial(settings: Settings, encoder: str) -> TrialFacts:
-    request = TrialRequest(encoder=encoder, quality=settings.encode.quality, preset=settings.encode.preset)
-    try:
-        done = try_encoder(request, settings.preflight.trial_limit_s)
-    except EncodeFailed as failure:
-        return TrialFacts(encoder=encoder, error=failure.message, remedy=failure.remedy)
-    return TrialFacts(encoder=encoder, wall_s=done.wall_s, frames=done.frames, psnr_db=done.psnr_db)
+def _facts(readiness: Readiness) -> dict[str, Any]:
+    """What the findings rest on, as the report shows it."""
+    facts, build = readiness.facts, readiness.build
+    used = winner(facts.runtimes, facts.gpu, readiness.loads)
+    seen = [
+        f"{number}. {runtime.path} (found through {runtime.source}): "
+        f"{runtime.damage or readiness.loads.get(runtime.path, 'not loaded') or 'loads'}"
+        + (", would be used" if used is runtime else "")
+        for number, runtime in enumerate(facts.runtimes, start=1)
+    ]
+    return {
+        "PyAV": asdict(build) if build is not None else "it does not load",
+        "Granted in the trials": {encoder: dict(granted) for encoder, granted in readiness.granted.items()},
+        "Runtimes as the VPL dispatcher finds them": seen or ["none"],
+        "Facts": asdict(facts),
+    }

@@ -13,17 +13,18 @@ from typing import Annotated
 
 import typer
 
-from encoderd.cli.checking import try_encoder
 from encoderd.cli.output import ConfigOption, JsonOption, explained, say_json, settings_of, show_findings, size
 from encoderd.encode.failures import EncodeFailed
-from encoderd.encode.messages import Encoded, EncodeRequest, TrialRequest
+from encoderd.encode.messages import Encoded, EncodeRequest, VideoRequest
 from encoderd.encode.publish import check_space, partial_path, prepare_folder, publish
 from encoderd.encode.supervisor import Child, Limits
 from encoderd.errors import EncoderdError, SettingsError
 from encoderd.findings import Finding, Verdict
-from encoderd.gate import CHOICES
+from encoderd.gate import CHOICES, HARDWARE
 from encoderd.jobs import readable
+from encoderd.readiness import diagnosed, gpu_of, look, try_video
 from encoderd.settings import EncodeSettings
+from encoderd.video_settings import video_request
 
 
 @explained
@@ -56,15 +57,15 @@ def encode(
     folder = target.absolute().parent
     prepare_folder(folder)
     check_space(folder, source.stat().st_size, settings.space_margin_mib * 2**20)
-    chosen = _sound_encoder(settings)
-    outcome = _encoded(source, target.absolute(), settings, chosen)
+    video = _sound_video(settings)
+    outcome = _encoded(source, target.absolute(), settings, video)
     _tell(outcome, target, json)
 
 
-def _encoded(source: Path, target: Path, settings: EncodeSettings, encoder: str) -> Encoded:
+def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoRequest) -> Encoded:
     """Encode, publish; however it ends, no child and no partial file is left. FFmpeg's log only after a failure."""
     partial = partial_path(target.parent, target.name, os.getpid())
-    request = _request(source, partial, settings, encoder)
+    request = _request(source, partial, settings, video)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with tempfile.NamedTemporaryFile(prefix="encoderd-", suffix=".log", delete=False) as log:
         log_path = Path(log.name)
@@ -89,24 +90,24 @@ def _encoded(source: Path, target: Path, settings: EncodeSettings, encoder: str)
             log_path.unlink(missing_ok=True)
 
 
-def _sound_encoder(settings: EncodeSettings) -> str:
+def _sound_video(settings: EncodeSettings) -> VideoRequest:
     """Try the encoders that the setting allows, best first; the first that encodes is taken."""
-    last: EncodeFailed | None = None
+    reason = remedy = ""
+    facts = look()
     for name in CHOICES[settings.encoder]:
-        try:
-            request = TrialRequest(encoder=name, quality=settings.quality, preset=settings.preset)
-            try_encoder(request, settings.startup_limit_s)
-        except EncodeFailed as failure:
-            last = failure
-            continue
-        if last is not None:
-            typer.echo(f"encoderd: on the CPU ({name}), because: {last.message}", err=True)
-        return name
-    assert last is not None
-    raise EncoderdError(last.message, remedy=f"{last.remedy} To use the CPU: --encoder libx264")
+        video = video_request(settings, name, gpu_of(facts))
+        child = try_video(video, settings.startup_limit_s)
+        if not isinstance(child.outcome, EncodeFailed):
+            if reason:
+                typer.echo(f"encoderd: on the CPU ({name}), because: {reason}", err=True)
+            return video
+        reason, remedy = child.outcome.message, child.outcome.remedy
+        if name in HARDWARE:
+            reason, remedy = diagnosed(child.outcome, child.build, video.low_power, facts)
+    raise EncoderdError(reason, remedy=f"{remedy} To use the CPU: --encoder libx264")
 
 
-def _request(source: Path, partial: Path, settings: EncodeSettings, encoder: str) -> EncodeRequest:
+def _request(source: Path, partial: Path, settings: EncodeSettings, video: VideoRequest) -> EncodeRequest:
     found = source.stat()
     return EncodeRequest(
         job=0,
@@ -114,10 +115,8 @@ def _request(source: Path, partial: Path, settings: EncodeSettings, encoder: str
         partial=str(partial),
         size_bytes=found.st_size,
         mtime_ns=found.st_mtime_ns,
-        encoder=encoder,
+        video=video,
         container=settings.container,
-        quality=settings.quality,
-        preset=settings.preset,
         deinterlace=settings.deinterlace,
         audio_bit_rate_bps=settings.audio_bit_rate_bps,
         verify=settings.verify,

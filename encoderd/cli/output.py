@@ -13,7 +13,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from encoderd.errors import EncoderdError, ExitCode
-from encoderd.findings import Finding, Verdict, as_lines
+from encoderd.findings import MARKS, Finding, Verdict, as_lines
 from encoderd.jobs import readable
 from encoderd.logs import configure
 from encoderd.settings import DEFAULT_FILE, Settings, load
@@ -99,10 +99,24 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], empty: str) ->
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """One line per finding; the marks have their colours on a terminal."""
-    coloured = sys.stdout.isatty()
-    for finding, line in zip(findings, as_lines(findings), strict=True):
-        typer.echo(typer.style(line[0], fg=_COLOURS[finding.verdict]) + line[1:] if coloured else line)
+    """A table on a terminal: mark, check, evidence with its remedy below; in a pipe one line per finding."""
+    if not sys.stdout.isatty():
+        for line in as_lines(findings):
+            typer.echo(line)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    for options in ({}, {"no_wrap": True}, {"overflow": "fold"}):
+        shown.add_column(**options)
+    for finding in findings:
+        text = Text(finding.evidence)
+        if finding.remedy:
+            text.append(f"\n→ {finding.remedy}", style="bold" if finding.verdict is Verdict.FAIL else "")
+        shown.add_row(Text(MARKS[finding.verdict], style=_COLOURS[finding.verdict]), Text(finding.check), text)
+    Console().print(shown)
 
 
 def _plain_text(cell: str) -> Any:

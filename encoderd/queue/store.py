@@ -42,6 +42,8 @@ from encoderd.queue.history import (
 
 #: Priorities beyond this are typing errors.
 LARGEST_PRIORITY = 1_000_000
+#: Rows of history that are looked through for the latest of a kind.
+LOOKED_BACK = 100_000
 
 _job = tables.job.c
 
@@ -307,6 +309,15 @@ class Store:
         with self._database.reading() as connection:
             job_with(connection, job_id)
             return [event_of(row) for row in connection.execute(history)]
+
+    def latest_events(self, events: Collection[JobEvent], *, limit: int) -> list[JobEventRow]:
+        """Return the newest rows of history with one of these events, newest first, among the last 100,000 of all."""
+        table = tables.job_event
+        with self._database.reading() as connection:
+            last = connection.execute(select(func.max(table.c.id))).scalar() or 0
+            wanted = table.c.event.in_([str(event) for event in events]), table.c.id > last - LOOKED_BACK
+            rows = connection.execute(select(table).where(*wanted).order_by(table.c.id.desc()).limit(limit))
+            return [event_of(row) for row in rows]
 
     def change_counter(self) -> int:
         """Return a number that changes when another process has written. Cheap enough for every tick."""

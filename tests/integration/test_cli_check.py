@@ -11,6 +11,7 @@ import structlog
 
 from encoderd.cli.checking import check
 from tests.integration.commands import run, settings_for
+from tests.simulated import RUNTIME, Simulated
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,45 @@ def test_a_check_that_breaks_is_a_finding(config: Path, monkeypatch: pytest.Monk
     assert result.exit_code == 1
     assert "ZeroDivisionError" in found["folders"]["evidence"]
     assert found["database"]["verdict"] == "pass"
+
+
+def test_the_simulated_gpu_encodes(
+    config: Path, simulated: Simulated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What encodes is not broken: no failure, though this machine has no GPU. The report tells which runtime did it."""
+    for name, value in simulated.environment().items():
+        monkeypatch.setenv(name, value)
+    config.write_text(config.read_text("utf-8").replace('"libx264"', '"h264_qsv"'), encoding="utf-8")
+    result = run("check", "--json", "-c", config, "--report", tmp_path / "report.txt")
+    found = {finding["check"]: finding["verdict"] for finding in json.loads(result.stdout)}
+    report = (tmp_path / "report.txt").read_text("utf-8")
+
+    assert (result.exit_code, found["trial_h264_qsv"], found["gpu_device"]) == (0, "pass", "warn"), result.stdout
+    assert f"{RUNTIME} (found through ONEVPL_PRIORITY_PATH): loads, would be used" in report
+    assert '"rate_control": "icq"' in report
+
+
+def test_a_runtime_that_hangs_when_it_is_loaded(
+    config: Path, simulated: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found in a child with a limit, and no trial is lost on it."""
+    for name, value in simulated.environment(fault="hangload").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("encoderd.readiness.LOAD_LIMIT_S", 0.5)
+    config.write_text(config.read_text("utf-8").replace('"libx264"', '"h264_qsv"'), encoding="utf-8")
+    found = {one["check"]: one for one in json.loads(run("check", "--json", "-c", config).stdout)}
+
+    assert "hangs when it is loaded" in found["trial_h264_qsv"]["evidence"]
+    assert found["trial_h264_qsv"]["verdict"] == "fail"
+
+
+def test_what_the_gpu_changes_is_a_warning(config: Path, simulated: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in simulated.environment(platform="dg2").items():
+        monkeypatch.setenv(name, value)
+    text = config.read_text("utf-8").replace('"libx264"', '"h264_qsv"\nrate_control = "la_icq"')
+    config.write_text(text, encoding="utf-8")
+    result = run("check", "--json", "-c", config)
+    granted = next(one for one in json.loads(result.stdout) if one["check"] == "granted")
+
+    assert (result.exit_code, granted["verdict"]) == (0, "warn")
+    assert "la_icq" in granted["evidence"]

@@ -62,7 +62,7 @@ def test_the_receipt_as_json(environment: dict[str, str], recording: Path, tmp_p
     receipt = json.loads(done.stdout)
 
     assert receipt["verdict"] == "pass"
-    assert receipt["asked"]["quality"] == 40
+    assert receipt["asked"]["video"]["quality"] == 40
     assert receipt["asked"]["container"] == "mkv"
     assert receipt["published_as"] == str(tmp_path / "a.mkv")
 
