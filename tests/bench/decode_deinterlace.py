@@ -1,4 +1,8 @@
-"""Our pipeline up to the encoder, alone: decode, deinterlace, nv12, and count. `python -m … RECORDING`."""
+"""
+Our pipeline up to the encoder, alone: decode, deinterlace, nv12, and count. `python -m … RECORDING`.
+
+With `RECORDING ENCODER TARGET` the same into an encoder and a file, without audio and without reading back.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 
 from encoderd.encode import transcode
 from encoderd.encode.facts import TranscodeFacts
-from encoderd.encode.messages import EncodeRequest
+from encoderd.encode.messages import EncodeRequest, VideoRequest
 from encoderd.encode.plan import make_plan
 from encoderd.encode.probe import demuxed, open_recording
 
@@ -27,26 +31,31 @@ class Count:
         self._facts.frames_encoded += position == 0
 
     def finish(self) -> None:
-        print(self._facts.frames_encoded)
+        pass
 
     def abandon(self) -> None:
         raise SystemExit("the pipeline broke")
 
 
-def main(path: Path) -> None:
+def main(path: Path, encoder: str = "", target: str = "") -> None:
+    """Run the pipeline over `path`, into `target` with `encoder`, or into nothing."""
     found = path.stat()
     request = EncodeRequest(
-        job=0, source=str(path), partial="", size_bytes=found.st_size, mtime_ns=found.st_mtime_ns, encoder="libx264",
-        container="mp4", quality=23, preset="veryfast", deinterlace="auto", audio_bit_rate_bps=192_000, verify="quick",
+        job=0, source=str(path), partial=target, size_bytes=found.st_size, mtime_ns=found.st_mtime_ns,
+        video=VideoRequest(encoder=encoder or "libx264", preset="veryfast"), container="mp4", deinterlace="auto",
+        audio_bit_rate_bps=192_000, verify="quick",
     )  # fmt: skip
-    transcode.Writer = Count  # type: ignore[misc,assignment]
+    if not encoder:
+        transcode.Writer = Count  # type: ignore[misc,assignment]
     with (
         open_recording(str(path), found.st_size, found.st_mtime_ns) as recording,
         demuxed(recording) as (source, media),
     ):
         plan = replace(make_plan(media, request), audio=())
-        transcode.Transcode(source, media, plan, "", lambda _: None).run()
+        facts = transcode.Transcode(source, media, plan, target, lambda _: None).run()
+    if facts.frames_encoded == 0 or (encoder and facts.packets_encoded != facts.frames_encoded):
+        raise SystemExit(f"{facts.frames_encoded} frames in, {facts.packets_encoded} packets out")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
