@@ -5,6 +5,11 @@ PREFIX ?= /opt/encoderd
 UNITDIR ?= /etc/systemd/system
 SYSUSERSDIR ?= /etc/sysusers.d
 
+# Which PyAV `make install` takes: auto, wheel or distribution. A package maker's machine is not the one it is for.
+PYAV ?= $(if $(DESTDIR),wheel,auto)
+# Where `make install` looks for the GPU; the tests have machines of their own.
+MACHINE ?= /
+
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := -m encoderd.cli.demo
@@ -15,16 +20,26 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/made-for
 SOUND := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" && $(PY) -c '' 2>/dev/null && echo yes)
 
-.PHONY: help demo test lint e2e bench install clean python unsound
+# The oldest PyAV that encoderd works with, in a venv of its own. (Its wheel has no h264_qsv: those tests skip there.)
+OLDEST_AV := 14.2.0
+OLDEST := .venv-oldest
+OLDEST_PY := $(OLDEST)/bin/python
+OLDEST_STAMP := $(OLDEST)/made-for
+OLDEST_SOUND := $(shell test "$$(cat $(OLDEST_STAMP) 2>/dev/null)" = "$$(pwd -P) $(OLDEST_AV)" \
+    && $(OLDEST_PY) -c '' 2>/dev/null && echo yes)
+
+.PHONY: help demo test test-oldest lint e2e bench install clean python unsound
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      see a recording become a verified file; RECORDING=path takes one of yours'
 	@echo 'make test      all tests but the slow ones; ARGS="-k settings" chooses'
+	@echo 'make test-oldest   the same with the oldest PyAV, $(OLDEST_AV), in $(OLDEST)'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make e2e       the slow tests'
 	@echo 'make bench     speed, beside that of FFmpeg'"'"'s command line'
-	@echo 'make install   as root: to $(PREFIX), with unit, user and settings; DESTDIR= and PREFIX= are honoured'
+	@echo 'make install   as root: to $(PREFIX), with unit, user and settings; DESTDIR= and PREFIX= are honoured,'
+	@echo '               PYAV=wheel or PYAV=distribution says which PyAV, PYAV=auto looks at the GPU'
 	@echo 'make clean     remove the venv and what the tools left'
 	@echo 'PYTHON=python3.12 chooses the Python; it must be 3.11 or newer.'
 
@@ -33,6 +48,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(PY) -m pytest -n 3 --dist worksteal $(ARGS)
+
+test-oldest: $(OLDEST_STAMP)
+	@$(OLDEST_PY) -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(STAMP)
 	@$(PY) -m ruff format --check .
@@ -46,7 +64,7 @@ bench: $(VENV)/bench
 	@$(PY) -m tests.bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # What may be missing, each in one sentence.
@@ -72,6 +90,16 @@ $(STAMP): pyproject.toml $(if $(SOUND),,unsound) | $(if $(SOUND),,python)
 	    echo 'PyAV cannot be loaded. On a minimal Debian: apt-get install libstdc++6' >&2; exit 1; }
 	@pwd -P > $@
 
+# The package index says the rest: pip takes the newest that goes with that PyAV.
+$(OLDEST_STAMP): pyproject.toml $(if $(OLDEST_SOUND),,unsound) | $(if $(OLDEST_SOUND),,python)
+	@if test -n "$(OLDEST_SOUND)"; then rm -f $@; else \
+	    echo "Making $(OLDEST) ..."; rm -rf $(OLDEST); "$(PYTHON)" -m venv $(OLDEST); fi
+	@echo 'Installing what encoderd and its tests need, with PyAV $(OLDEST_AV) ...'
+	@$(OLDEST_PY) $(PIP_INSTALL) --only-binary av -e '.[test]' 'av==$(OLDEST_AV)' || { \
+	    echo 'pip could not install the packages: are the network and the package index reachable,' \
+	         'and has PyAV $(OLDEST_AV) a wheel for this Python? (It has for 3.11 to 3.13.)' >&2; exit 1; }
+	@echo "$$(pwd -P) $(OLDEST_AV)" > $@
+
 $(VENV)/bench: $(STAMP)
 	@$(PY) $(PIP_INSTALL) -e '.[bench]'
 	@touch $@
@@ -83,7 +111,12 @@ install: python
 	@case "$$($(HOME_OF_PYTHON))" in /root/*|/home/*) \
 	    echo "The service cannot use $$($(HOME_OF_PYTHON)), it is in a home folder." \
 	         'Name another: make install PYTHON=/usr/bin/python3' >&2; exit 1;; esac
-	umask 022; "$(PYTHON)" -m venv "$(DESTDIR)$(PREFIX)"
+	@pyav=$$("$(PYTHON)" -B -m encoderd.preflight.pyav_choice "$(PYAV)" --root "$(MACHINE)" \
+	        --installed "$(DESTDIR)$(PREFIX)") || exit 1; umask 022; set -e; \
+	if test "$$pyav" = distribution; then \
+	    "$(PYTHON)" -m venv --system-site-packages "$(DESTDIR)$(PREFIX)"; \
+	    "$(DESTDIR)$(PREFIX)/bin/python" -m pip uninstall --quiet --yes av; \
+	else "$(PYTHON)" -m venv "$(DESTDIR)$(PREFIX)"; fi
 	umask 022; "$(DESTDIR)$(PREFIX)/bin/python" $(PIP_INSTALL) --upgrade .
 	@test -z "$(DESTDIR)" || grep -rlIF "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/pyvenv.cfg" \
 	    | while read -r file; do sed -i "s|$(DESTDIR)$(PREFIX)|$(PREFIX)|g" "$$file"; done

@@ -12,6 +12,7 @@ from av.audio.resampler import AudioResampler
 from av.video.frame import VideoFrame
 
 from encoderd.encode.plan import AudioPlan, VideoPlan
+from encoderd.encode.pyav import shown_at
 
 #: Matrix coefficients that can be converted into each other → libavutil's names. Source: ITU-T H.273, table 4.
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
@@ -85,6 +86,7 @@ class FilterChain:
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             assert isinstance(frame, VideoFrame)
+            frame.pts = shown_at(frame.pts)
             frame.pict_type = 0  # the source's picture types are not the encoder's business
             yield frame
 

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from encoderd.encode.facts import DecodedSpot, OutputFacts, OutputStream
+from encoderd.encode.pyav import last_duration, open_input
 
 #: Frames that are decoded at each place of a quick look.
 QUICK_FRAMES = 12
+#: A decoder's options that let damage raise instead of being painted over.
+STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 
 
 @dataclass(slots=True)
@@ -34,6 +37,9 @@ class _Counted:
     start: int | None = None
     last: int | None = None
     last_duration: int = 0
+    first_dts: int | None = None
+    last_dts: int = 0
+    longest_step: int = 0
 
     def count(self, packet: Packet[Any]) -> None:
         if packet.pts is None:
@@ -42,10 +48,20 @@ class _Counted:
         self.start = packet.pts if self.start is None else min(self.start, packet.pts)
         self.last = packet.pts if self.last is None else max(self.last, packet.pts)
         self.last_duration = int(packet.duration or 0)
+        if packet.dts is not None:
+            if self.first_dts is None:
+                self.first_dts = self.last_dts = packet.dts
+            self.longest_step = max(self.longest_step, packet.dts - self.last_dts)
+            self.last_dts = packet.dts
 
-    @property
-    def end(self) -> int | None:
-        return None if self.last is None else self.last + self.last_duration
+    def end(self, stream: Stream) -> int | None:
+        """Return when the last picture's or sound's time is over."""
+        if self.last is None:
+            return None
+        duration = self.last_duration
+        if not duration and self.first_dts is not None:
+            duration = last_duration(stream, self.first_dts, self.last_dts, self.longest_step)
+        return self.last + duration
 
 
 def read_back(path: str, muxer: str, full: bool, alive: Callable[[float], None]) -> OutputFacts:
@@ -69,7 +85,7 @@ def read_back(path: str, muxer: str, full: bool, alive: Callable[[float], None])
                 kind=stream.type,
                 packets=counted.get(stream.index, _Counted()).packets,
                 start_s=_seconds(counted.get(stream.index, _Counted()).start, stream.time_base),
-                end_s=_seconds(counted.get(stream.index, _Counted()).end, stream.time_base),
+                end_s=_seconds(counted.get(stream.index, _Counted()).end(stream), stream.time_base),
             )
             for stream in container.streams
         )
@@ -92,7 +108,7 @@ def read_back(path: str, muxer: str, full: bool, alive: Callable[[float], None])
 def _open(path: str, muxer: str) -> InputContainer:
     demuxer = "mov" if muxer == "mp4" else muxer
     options = {"format_whitelist": demuxer, "protocol_whitelist": "file"}
-    return av.open(path, "r", options=options, metadata_errors="replace")
+    return open_input(path, options)
 
 
 def _seconds(ticks: int | None, time_base: Fraction | None) -> Fraction | None:
@@ -130,8 +146,7 @@ def _decode(
 
 
 def _be_strict(stream: VideoStream, threads: int) -> None:
-    """Let damage raise instead of being painted over."""
     context = stream.codec_context
     context.thread_count = threads
     context.thread_type = "AUTO"
-    context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    context.options = dict(STRICT)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import av
 import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -27,6 +26,7 @@ from av.video.stream import VideoStream
 from encoderd.encode import transport_stream
 from encoderd.encode.failures import crashed, rejected, source_changed
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
+from encoderd.encode.pyav import disposition, open_input, pixel_format
 from encoderd.jobs import readable
 
 #: libavformat's demuxers of the containers that recorders write; nothing that can refer to another file.
@@ -175,7 +175,7 @@ def _open(recording: Recording, head: bytes) -> InputContainer:
             "analyzeduration": str(analyzeduration),
         }
         try:
-            container = av.open(f"/proc/self/fd/{recording.fd}", "r", options=options, metadata_errors="replace")
+            container = open_input(f"/proc/self/fd/{recording.fd}", options)
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError) as error:
@@ -245,7 +245,7 @@ def media_info(
         if stream.codec_context is None:  # no decoder knows it
             other.append(f"unknown {stream.type} (stream {stream.index}, pid {stream.id:#x})")
             continue
-        if isinstance(stream, VideoStream) and not int(stream.disposition) & 0x400:  # an attached picture is no video
+        if isinstance(stream, VideoStream) and not disposition(stream) & 0x400:  # an attached picture is no video
             video.append(_video_info(stream))
         elif isinstance(stream, AudioStream):
             audio.append(_audio_info(stream))
@@ -289,7 +289,7 @@ def _video_info(stream: VideoStream) -> VideoInfo:
         codec=context.name,
         width=context.width,
         height=context.height,
-        pix_fmt=context.pix_fmt or "",
+        pix_fmt=pixel_format(context),
         frame_rate=Fraction(stream.guessed_rate or stream.average_rate or 0),
         sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 0),
         time_base=Fraction(stream.time_base or 0),
@@ -312,6 +312,6 @@ def _audio_info(stream: AudioStream) -> AudioInfo:
         bit_rate_bps=context.bit_rate or 0,
         language=stream.language or "",
         title=stream.metadata.get("title", ""),
-        default=bool(int(stream.disposition) & 1),
+        default=bool(disposition(stream) & 1),
         time_base=Fraction(stream.time_base or 0),
     )

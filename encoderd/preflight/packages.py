@@ -61,10 +61,7 @@ _DEBIAN_13: Mapping[Part, str] = {
     ),
     Part.FIRMWARE: "apt install firmware-intel-graphics (component non-free-firmware), update-initramfs -u, reboot",
     Part.NEWER_KERNEL: "apt install -t trixie-backports linux-image-amd64 (sources need trixie-backports), reboot",
-    Part.VAAPI_PYAV: (
-        "apt install python3-av, and make encoderd's venv with --system-site-packages; or build it: "
-        + _DEBIAN_BUILD % "==15.0.0"
-    ),
+    Part.VAAPI_PYAV: "apt install python3-av, then in encoderd's source: make install",
 }
 _UBUNTU: Mapping[Part, str] = {
     Part.NEW_RUNTIME: "apt install libmfx-gen1.2",

@@ -143,6 +143,7 @@ def test_mp4_begins_with_its_index(tmp_path: Path) -> None:
         ("x.m2ts", "mkv", {}, ["aac"]),
         ("only video.ts", "mp4", {"audio": ()}, []),
         ("slow.mkv", "mp4", {**H264, "muxer": "matroska", "rate": Fraction(2), "duration_s": 6.0}, ["aac"]),
+        ("slow.mp4", "mkv", {**H264, "muxer": "mp4", "rate": Fraction(2), "duration_s": 6.0}, ["aac"]),
         ("slow.ts", "mkv", {**H264, "rate": Fraction(2), "duration_s": 6.0}, ["aac"]),
         ("fast.ts", "mp4", {"interlaced": False, "rate": Fraction(60_000, 1001)}, ["aac"]),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +161,12 @@ def test_pictures_that_no_filter_takes_are_left_out(tmp_path: Path) -> None:
 
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     """Media managers attach one; it is left out, and said so."""
-    film, source = make(tmp_path, "film.ts", audio=()), tmp_path / "x.mkv"
-    png: Any = av.CodecContext.create("png", "w")
-    png.width, png.height, png.pix_fmt, png.time_base = 32, 32, "rgb24", Fraction(1, 25)
+    film, source = make(tmp_path, "film.ts", audio=()), tmp_path / "x.mp4"
     with av.open(str(film)) as old, av.open(str(source), "w") as new:
         video = new.add_stream_from_template(old.streams.video[0])
-        new.add_attachment("cover.png", "image/png", bytes(png.encode(av.VideoFrame(32, 32, "rgb24"))[0]))
+        cover: Any = new.add_stream("png", rate=25)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 32, 32, "rgb24", 0x400
+        new.mux(cover.encode(av.VideoFrame(32, 32, "rgb24")))
         for packet in old.demux(video=0):
             if packet.size:
                 packet.stream = video

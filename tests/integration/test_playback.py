@@ -70,10 +70,14 @@ def test_damage_in_the_pictures_is_found(output: Path, tmp_path: Path, full: boo
 
 
 def test_a_few_spoilt_bytes_are_found_by_the_full_look(output: Path, tmp_path: Path) -> None:
-    """That is what it is for: the quick one may miss them."""
-    found = read(spoilt(output, tmp_path, 0.45, 0.47), full=True)
+    """
+    That is what it is for. Noise that makes sense to a decoder exists, and each FFmpeg falls for another: so of nine
+    places that are spoilt, one after the other, it may miss two.
+    """
+    looks = [read(spoilt(output, tmp_path, at, at + 0.02), full=True) for at in (0.05 + 0.1 * n for n in range(9))]
+    found = [any(spot.error for spot in look.spots) or look.streams[0].packets < 30 for look in looks]
 
-    assert any(spot.error for spot in found.spots) or found.streams[0].packets < 30
+    assert sum(found) >= 7, found
 
 
 def test_a_file_that_is_cut_off_is_found(output: Path, tmp_path: Path) -> None:

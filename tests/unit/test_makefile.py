@@ -35,7 +35,7 @@ def made(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["test", "demo", "lint", "e2e", "bench", "install"])
+@pytest.mark.parametrize("target", ["test", "test-oldest", "demo", "lint", "e2e", "bench", "install"])
 @pytest.mark.parametrize(
     ("version", "too_old", "no_venv", "sentence"),
     [
@@ -56,7 +56,7 @@ def test_what_is_missing_is_told(
     first, _makes_own_line = run.stderr.splitlines()
     assert run.returncode != 0
     assert first.startswith(sentence.format(python=python))
-    assert not (tmp_path / ".venv").exists()
+    assert list(tmp_path.glob(".venv*")) == []
     assert not (tmp_path / "dest").exists()
 
 
@@ -64,5 +64,66 @@ def test_make_alone_says_what_there_is(tmp_path: Path) -> None:
     run = made(tmp_path)
 
     assert run.returncode == 0
-    for target in ("demo", "test", "lint", "e2e", "bench", "install", "clean"):
+    for target in ("demo", "test", "test-oldest", "lint", "e2e", "bench", "install", "clean"):
         assert f"\nmake {target} " in "\n" + run.stdout
+
+
+#: Stands for the Python that installs, and in the venv it makes for that one's: writes down what it is asked.
+INSTALLER = """#!/bin/sh
+echo "$@" >> "{log}"
+case "$*" in
+*pyav_choice*) {answer} ;;
+*"-m venv"*) for folder; do :; done; mkdir -p "$folder/bin"; cp "$0" "$folder/bin/python" ;;
+*_base_executable*) echo /usr/bin/python3 ;;
+esac
+"""
+
+
+def installed(folder: Path, answer: str, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Install below `folder`; returns what was run in the shell, and what Python was asked from the choice on."""
+    for name in ("systemd", "config"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    python, log = folder / "a-python", folder / "log"
+    python.write_text(INSTALLER.format(log=log, answer=answer), "utf-8")
+    python.chmod(0o755)
+    run = made(folder, "install", f"PYTHON={python}", f"DESTDIR={folder}/dest", *arguments)
+    asked = log.read_text("utf-8").replace(str(folder), "").splitlines()
+    return run, asked[next(number for number, line in enumerate(asked) if "pyav_choice" in line) :]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("wheel", ["-m venv /dest/opt/encoderd"]),
+        ("kept", ["-m venv /dest/opt/encoderd"]),
+        (
+            "distribution",
+            ["-m venv --system-site-packages /dest/opt/encoderd", "-m pip uninstall --quiet --yes av"],
+        ),
+    ],
+)
+def test_the_chosen_pyav_is_the_one_that_is_installed(answer: str, expected: list[str], tmp_path: Path) -> None:
+    """The distribution's is seen through the venv, and no wheel of an earlier installation hides it."""
+    run, (_, *asked) = installed(tmp_path, f"echo {answer}")
+
+    assert run.returncode == 0, run.stderr
+    assert [*expected, "-m pip install --quiet --disable-pip-version-check --upgrade ."] == asked
+    assert (tmp_path / "dest/etc/systemd/system/encoderd.service").exists()
+
+
+def test_without_a_pyav_that_fits_nothing_is_installed(tmp_path: Path) -> None:
+    run, asked = installed(tmp_path, "echo 'No PyAV.' >&2; exit 1")
+
+    assert run.returncode != 0
+    assert run.stderr.startswith("No PyAV.\n")
+    assert len(asked) == 1
+    assert not (tmp_path / "dest").exists()
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [([], "wheel"), (["PYAV=auto", "MACHINE=/x"], "auto")])
+def test_a_package_maker_s_gpu_decides_nothing(arguments: list[str], expected: str, tmp_path: Path) -> None:
+    """With DESTDIR the machine is not the one it is for: the wheel, unless another is asked for."""
+    _, (choice, *_rest) = installed(tmp_path, "echo wheel", *arguments)
+    root = "/x" if arguments else "/"
+
+    assert f"-B -m encoderd.preflight.pyav_choice {expected} --root {root} --installed /dest/opt/encoderd" == choice

@@ -114,7 +114,7 @@ def test_where_a_missing_gpu_comes_from(tmp_path: Path, guest: Guest, remedy: st
 @pytest.mark.parametrize(
     ("build", "device", "runtimes", "verdict", "remedy"),
     [
-        (WHEEL, 0x1912, OLD, "fail", "--no-binary av"),
+        (WHEEL, 0x1912, OLD, "fail", "apt install python3-av"),
         (VAAPI, 0x1912, OLD, "pass", ""),
         (WHEEL, 0x9A49, NEW, "pass", ""),
         (WHEEL, 0x9A49, OLD, "fail", "apt install libmfx-gen1.2"),  # easier than another PyAV

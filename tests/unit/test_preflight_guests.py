@@ -97,7 +97,7 @@ EXPECTED: dict[str, tuple[str, str, str]] = {
     "wheel_on_hd_graphics": (
         f"{DEVICE} firmware va_driver runtime pyav:fail trial_h264_qsv:fail",
         "PyAV 18.1.0 on FFmpeg 8.1.2, without VAAPI: HD Graphics 530 (8086:1912, Skylake)",
-        'pip install --force-reinstall --no-binary av "av==15.0.0"',
+        "apt install python3-av",
     ),
     "wheel_and_no_runtime": (
         f"{DEVICE} firmware va_driver runtime:fail pyav:fail trial_h264_qsv:fail",

@@ -1,0 +1,73 @@
+"""
+What PyAV 14.2 to 18 on FFmpeg 7.1 to 8.1 do differently, so that nobody else has to know.
+
+The distribution's PyAV, which HD Graphics needs, is the oldest (Debian 13: 14.2.0 with FFmpeg 7.1.5). Where one way
+works with all of them it is taken for all of them, without asking for a version. In order of discovery:
+
+- A stream's disposition is no number before PyAV 17.1.
+- A codec context's `pix_fmt` that is not known yet ends the process in PyAV 17.1; its `format` is None in all.
+- `av.open(options=…)` gives the options to each stream's decoder too, and frees more of them than it made when probing
+  finds further streams (FLV, MPEG-PS, several programmes): memory is corrupted, before PyAV 17.1.
+- Deinterlacers of FFmpeg before 8.1 calculate with the timestamp that a frame does not have.
+- FFmpeg 7.1 tells no duration of MP4 packets that were reordered.
+- FFmpeg 7.1.0 alone takes an encoder's own options for the general ones of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer
+
+#: libavcodec of FFmpeg 7.1.0; 7.1.1 has 61.19.101. Source: FFmpeg 020d9f2b4886, "avcodec_open2: … codec_whitelist".
+_GENERAL_FIRST = (61, 19, 100)
+#: H.264's profiles as numbers (ISO/IEC 14496-10, A.2): the general option knows the names of other codecs' only.
+_PROFILES = {"baseline": "66", "main": "77", "high": "100"}
+#: Timestamps are 64 bits with a sign; the lowest stands for "none", and what was calculated from it is near.
+_NO_TIME = -(2**62)
+
+
+def open_input(path: str, options: Mapping[str, str]) -> InputContainer:
+    """Open a file with the demuxer's options; the caller closes it. Raises what `av.open` raises."""
+    return av.open(path, "r", container_options=dict(options), metadata_errors="replace")
+
+
+def disposition(stream: Any) -> int:
+    """Return AV_DISPOSITION's bits."""
+    return int(stream.disposition.value)
+
+
+def pixel_format(context: Any) -> str:
+    """Return the pixel format's name, "" while it is unknown."""
+    return "" if context.format is None else str(context.format.name)
+
+
+def shown_at(pts: int | None) -> int | None:
+    """Return a filtered frame's pts, None when it has none."""
+    return None if pts is None or pts < _NO_TIME else pts
+
+
+def last_duration(stream: Any, first_dts: int, last_dts: int, longest_step: int) -> int:
+    """
+    Return the ticks of a stream's last packet (in the order of decoding) that the packet itself does not tell.
+
+    The rest of what the container says the stream lasts, and no more than the longest step from packet to packet: in a
+    file that was cut off the rest is what is gone. 0 when the container says nothing.
+    """
+    rest = max(0, (stream.duration or 0) - (last_dts - first_dts))
+    return min(rest, longest_step) if longest_step else rest
+
+
+def encoder_options(options: Mapping[str, str], libavcodec: tuple[int, ...] | None = None) -> dict[str, str]:
+    """Return `options` in the words that this libavcodec (its version, if not the one that is loaded) understands."""
+    asked = dict(options)
+    if (libavcodec or av.library_versions["libavcodec"]) == _GENERAL_FIRST:
+        if "profile" in asked:
+            asked["profile"] = _PROFILES.get(asked["profile"], asked["profile"])
+        if "level" in asked:  # the general one counts in tenths, x264 takes either
+            level = Fraction(asked["level"])
+            asked["level"] = str(round(level * 10 if level < 10 else level))
+    return asked
