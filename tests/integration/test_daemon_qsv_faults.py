@@ -16,7 +16,7 @@ from encoderd.encode.sample import SampleSpec, make_recording
 from encoderd.jobs import JobState
 from tests.conftest import SIZE
 from tests.running import RunningDaemon, is_alive
-from tests.simulated import Simulated
+from tests.simulated import SOURCES, Simulated
 
 #: A frame that jobs reach and the trial does not.
 LATE = 45
@@ -71,6 +71,23 @@ IN_THE_TRIAL = [
     Fault(order="hang@3", says="stood still"),
     Fault(order="crash@3", says="SIGABRT"),
 ]
+
+
+def table() -> list[str]:
+    """Return the rows of the fault table: fault, where it strikes, kind of failure, gate, what the operator reads."""
+    rows = []
+    for where, faults in (("in a job", IN_A_JOB), ("in the trial", IN_THE_TRIAL)):
+        for fault in faults:
+            kind = fault.kind if where == "in a job" else "none: no job is claimed"
+            gate = "closes" if fault.closes else "the next job waits for a trial"
+            rows.append(f"| `{fault.order}` | {where} | {kind} | {gate} | … {fault.says} … |")
+    return rows
+
+
+def test_the_fault_table_in_the_runtime_s_readme_is_this_one() -> None:
+    text = (SOURCES / "README.md").read_text("utf-8")
+
+    assert [row for row in table() if row not in text] == []
 
 
 @pytest.fixture(scope="module")
