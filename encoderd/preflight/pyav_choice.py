@@ -145,6 +145,7 @@ def ask(python: Path | str) -> Pyav | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Print which PyAV an installation takes and why; exit code 1 when the one that is needed is not there."""
     parser = argparse.ArgumentParser(prog="pyav_choice", description="Choose the PyAV that make install takes.")
     parser.add_argument("asked", choices=["auto", "wheel", "distribution"])
     parser.add_argument("--installed", type=Path, help="the venv of an earlier installation")
