@@ -34,7 +34,7 @@ def encode(
     encoder: Annotated[str | None, typer.Option(help="h264_qsv, auto or libx264.")] = None,
     quality: Annotated[int | None, typer.Option(help="1 (best) to 51.")] = None,
     preset: Annotated[str | None, typer.Option(help="veryfast … veryslow.")] = None,
-    verify: Annotated[str | None, typer.Option(help="quick or full.")] = None,
+    verify: Annotated[str | None, typer.Option(help="auto, quick or full.")] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
