@@ -27,6 +27,8 @@ from encoderd.video_settings import GpuHere, video_request
 CHOICES = {"h264_qsv": ("h264_qsv",), "auto": ("h264_qsv", "libx264"), "libx264": ("libx264",)}
 #: The encoders that can be lost while nothing is encoded. A CPU stays where it is.
 HARDWARE = frozenset({"h264_qsv"})
+#: When a door was last known to encode, after something that speaks against it.
+DOUBTED_S = -math.inf
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class Gate:
     def doubt(self, video: VideoRequest) -> None:
         """Have the next job wait for a trial: an attempt died or stood still, and it may have been the GPU."""
         if video.encoder in HARDWARE:
-            self._door(video).sound_s = -math.inf
+            self._door(video).sound_s = DOUBTED_S
 
     def tick(self, now_s: float, wanted: Collection[EncodeSettings], busy: Iterable[VideoRequest] = ()) -> None:
         """
@@ -106,7 +108,8 @@ class Gate:
         Those that encode right now (`busy`) need no trial to show it.
         """
         for video in busy:
-            self._door(video).sound_s = now_s
+            if self._door(video).sound_s != DOUBTED_S:  # another attempt that goes on does not undo a crash
+                self._door(video).sound_s = now_s
         if self._trial is not None:
             video, child = self._trial
             outcome = child.poll(now_s)

@@ -8,7 +8,7 @@ from encoderd.encode.messages import VideoRequest
 from encoderd.preflight.gpus import Gpu
 from encoderd.settings import EncodeSettings
 
-#: Frames that look-ahead takes when the settings name none: HandBrake's choice, too.
+#: Frames that h264_qsv looks ahead when the settings name none: HandBrake's choice, too.
 LOOK_AHEAD_FRAMES = 40
 #: B-frames that a GPU of which nothing is known is asked for; what it grants is read back.
 B_FRAMES = 2
@@ -24,7 +24,6 @@ class GpuHere:
 
 def video_request(encode: EncodeSettings, encoder: str, here: GpuHere | None = None) -> VideoRequest:
     """Return what jobs with these settings ask of `encoder`; `here` is None when the GPU is unknown, or not needed."""
-    looks_ahead = encode.rate_control == "la_icq" or encode.look_ahead_depth is not None
     # The settings speak of the encoder they name; where `auto` falls back to the CPU, that one has other options.
     meant = "libx264" if encode.encoder == "libx264" else "h264_qsv"
     return VideoRequest(
@@ -34,7 +33,7 @@ def video_request(encode: EncodeSettings, encoder: str, here: GpuHere | None = N
         bitrate_bps=encode.bitrate or 0,
         max_bitrate_bps=encode.max_bitrate or 0,
         preset=encode.preset,
-        look_ahead_depth=(encode.look_ahead_depth or LOOK_AHEAD_FRAMES) if looks_ahead else 0,
+        look_ahead_depth=_look_ahead_depth(encode, encoder),
         bframes=_bframes(encode, encoder, here),
         gop=0 if encode.gop == "auto" else encode.gop,
         low_power=_low_power(encode, here) if encoder == "h264_qsv" else "auto",
@@ -43,6 +42,12 @@ def video_request(encode: EncodeSettings, encoder: str, here: GpuHere | None = N
         async_depth=encode.async_depth,
         extra=tuple(sorted(encode.extra.items())) if encoder == meant else (),
     )
+
+
+def _look_ahead_depth(encode: EncodeSettings, encoder: str) -> int:
+    """x264 looks ahead as its preset does, unless the settings name a depth."""
+    unset = LOOK_AHEAD_FRAMES if encode.rate_control == "la_icq" and encoder == "h264_qsv" else 0
+    return encode.look_ahead_depth or unset
 
 
 def _low_power(encode: EncodeSettings, here: GpuHere | None) -> str:

@@ -91,6 +91,7 @@ def _read_back(
     reported_s = 0.0
 
     def alive(share: float) -> None:
+        """Say at most once a second which share (0…1) of the output has been read back."""
         nonlocal reported_s
         if time.monotonic() - reported_s >= 1.0:
             reported_s = time.monotonic()

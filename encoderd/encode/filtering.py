@@ -40,6 +40,7 @@ class FilterChain:
         self.refused = 0
 
     def push(self, frame: VideoFrame) -> Iterator[VideoFrame]:
+        """Give a decoded frame in, yield those that come out; one of a form that no graph takes counts as refused."""
         self._label(frame)
         form = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
         if form != self._form:
