@@ -20,12 +20,11 @@ from encoderd.findings import Finding, warned
 from encoderd.jobs import JobEvent
 from encoderd.preflight.checks import BuildFacts, TrialFacts, diagnose, judge, judge_build, judge_trial
 from encoderd.preflight.facts import GpuFacts, gather
-from encoderd.preflight.runtimes import to_load
+from encoderd.preflight.runtimes import HANGS, to_load
 from encoderd.video_settings import GpuHere
 
 #: A runtime that takes longer than this to load does not load.
 LOAD_LIMIT_S = 5.0
-HANGS = "hangs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ class TrialFacts:
     remedy: str = ""
 
 
-#: What a child's dlopen said of each of `runtimes.to_load()`, by path: "" is good, "hangs" when it did not come back.
+#: What a child's dlopen said of each of `runtimes.to_load()`, by path: "" is good, HANGS when it did not come back.
 LoadFacts = Mapping[str, str]
 
 
@@ -157,12 +157,6 @@ def judge_build(build: BuildFacts | None, error: str = "") -> list[Finding]:
                 warned(f"encoder_{encoder}", "not in this build of FFmpeg", "Use PyPI's wheel of av, which has it.")
             )
     return findings
-
-
-def judge_gpu(facts: GpuFacts, *, required: bool) -> list[Finding]:
-    """Judge the device alone, without what encodes on it; `required` as in `judge`."""
-    findings = judge_device(facts)
-    return findings if required else [_lenient(finding) for finding in findings]
 
 
 def judge_trial(trial: TrialFacts, *, required: bool) -> Finding:

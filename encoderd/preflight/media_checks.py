@@ -9,7 +9,7 @@ from encoderd.preflight.drivers import driver_folders
 from encoderd.preflight.facts import GpuFacts
 from encoderd.preflight.gpus import NEW_RUNTIME, OLD_RUNTIME, Gpu
 from encoderd.preflight.packages import Part, how_to_get, how_to_repair
-from encoderd.preflight.runtimes import PRIORITY, Runtime, winner
+from encoderd.preflight.runtimes import HANGS, PRIORITY, Runtime, winner
 
 _PARTS = {NEW_RUNTIME: Part.NEW_RUNTIME, OLD_RUNTIME: Part.OLD_RUNTIME}
 _NO_ENVIRONMENT = "systemctl edit encoderd, [Service], UnsetEnvironment="
@@ -174,7 +174,7 @@ def _runtime(facts: GpuFacts, gpu: Gpu | None, loads: Mapping[str, str]) -> Find
 def _broken(facts: GpuFacts, runtime: Runtime, loads: Mapping[str, str]) -> Finding:
     part = _PARTS[runtime.kind]
     error = loads.get(runtime.path, "")
-    trouble = runtime.damage or ("hangs when it is loaded" if error == "hangs" else f"does not load: {error}")
+    trouble = runtime.damage or ("hangs when it is loaded" if error == HANGS else f"does not load: {error}")
     remedy = how_to_repair(part, facts.machine.distribution)
     if "cannot open shared object" in error:
         remedy = f"ldd {runtime.path} names the library it misses; {remedy}"

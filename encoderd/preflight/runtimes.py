@@ -20,6 +20,8 @@ SYSTEM_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib", "/lib64", "/u
 STUDIO_FOLDERS = ("/opt/intel/mediasdk/lib", "/opt/intel/mediasdk/lib64")
 #: Any other implementation that names itself as one ("libvpl…"): a test's, or a vendor's.
 OTHER = "libvpl"
+#: The result of a dlopen that did not come back.
+HANGS = "hangs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

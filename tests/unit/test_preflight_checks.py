@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from encoderd.findings import Finding, Verdict
-from encoderd.preflight.checks import BuildFacts, TrialFacts, judge, judge_build, judge_gpu, judge_trial
+from encoderd.preflight.checks import BuildFacts, TrialFacts, judge, judge_build, judge_trial
+from encoderd.preflight.device_checks import judge_device
 from encoderd.preflight.facts import GpuFacts, RenderNode
 from encoderd.preflight.machine import Machine
 from tests.guests import ALL_HUC, FREE, GUESTS, NEW, OLD, VAAPI, WHEEL, Display, Guest, gathered, judged
@@ -48,15 +49,15 @@ def test_the_trial() -> None:
 
 
 def test_the_device_alone(tmp_path: Path) -> None:
-    """`judge_gpu` is the device's part of `judge`; a warning where the CPU will do."""
+    """`judge_device` is the device's part of `judge`; a warning where the CPU will do."""
     sound = gathered(tmp_path / "sound", GUESTS["skylake"])
     locked = gathered(tmp_path / "locked", GUESTS["no_permission"])
 
-    assert [check for check, _ in verdicts(judge_gpu(sound, required=True))] == [
+    assert [check for check, _ in verdicts(judge_device(sound))] == [
         "gpu_device", "kernel", "driver", "render_node", "permission",
     ]  # fmt: skip
-    assert ("permission", "fail") == verdicts(judge_gpu(locked, required=True))[-1]
-    assert ("permission", "warn") == verdicts(judge_gpu(locked, required=False))[-1]
+    assert ("permission", "fail") == verdicts(judge_device(locked))[-1]
+    assert ("permission", "warn") in verdicts(judge(locked, None, {}, [], required=False))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_the_way_into_a_node(tmp_path: Path, node: dict[str, str | bool], remedy
     fields = {"path": "/dev/dri/renderD128", "address": "0000:00:02.0", "vendor": 0x8086, "driver": "i915", **node}
     locked = replace(facts, user="encoderd", render_nodes=(RenderNode(**fields),))  # type: ignore[arg-type]
 
-    assert remedy in judge_gpu(locked, required=True)[-1].remedy
+    assert remedy in judge_device(locked)[-1].remedy
 
 
 def test_the_first_node_that_opens_is_used(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_the_first_node_that_opens_is_used(tmp_path: Path) -> None:
 
     assert facts.node is not None and facts.gpu is not None
     assert ("/dev/dri/renderD129", "Arc A380") == (facts.node.path, facts.gpu.name)
-    assert ("permission", "pass") == verdicts(judge_gpu(facts, required=True))[-1]
+    assert ("permission", "pass") == verdicts(judge_device(facts))[-1]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_the_first_node_that_opens_is_used(tmp_path: Path) -> None:
 )
 def test_where_a_missing_gpu_comes_from(tmp_path: Path, guest: Guest, remedy: str) -> None:
     """A container, a VM and a machine of its own get theirs in different places."""
-    assert remedy in judge_gpu(gathered(tmp_path, guest), required=True)[-1].remedy
+    assert remedy in judge_device(gathered(tmp_path, guest))[-1].remedy
 
 
 @pytest.mark.parametrize(
