@@ -201,7 +201,7 @@ class Attempt:
             video=self.video,
             container=encode.container,
             deinterlace=encode.deinterlace,
-            audio_bit_rate_bps=encode.audio_bit_rate_bps,
+            audio_bit_rate_bps=encode.audio_bitrate,
             verify=encode.verify,
             nice=encode.nice,
         )

@@ -25,6 +25,7 @@ DEFAULT_FILE = Path("/etc/encoderd/encoderd.toml")
 EXTENSIONS = ["ts", "m2ts", "mts", "mpg", "mpeg", "vob", "mp4", "mkv", "mov", "avi", "wtv", "dvr-ms", "flv", "webm"]
 #: The levels of H.264. Source: ITU-T H.264, table A-1.
 LEVELS = tuple(f"{major}.{minor}" for major, minors in enumerate((3, 2, 2, 2, 2, 2), 1) for minor in range(minors + 1))
+SIDECARS = (".program.txt", ".err", ".ass", ".srt", ".chapter.txt")
 IGNORED = (".*", "*.part", "*.partial", "*.tmp", "*.temp", "*.grab", "*.crdownload", "*.download", "*~", "_UNPACK_*")
 
 
@@ -58,6 +59,8 @@ OptionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 OptionValue = Annotated[str, BeforeValidator(_option_value)]
 Level = Annotated[str, BeforeValidator(_level)]
 BitRate = Annotated[int, BeforeValidator(_bits_per_second), Field(ge=100_000, le=300_000_000)]
+AudioBitRate = Annotated[int, BeforeValidator(_bits_per_second), Field(ge=32_000, le=640_000)]
+Sidecar = Annotated[str, Field(pattern=r"^\.[^/]{1,60}$")]
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
 
 
@@ -167,9 +170,37 @@ class EncodeSettings(Section):
     extra: Mapping[OptionName, OptionValue] = Field(
         default_factory=dict, description="Further options of the encoder, as FFmpeg spells them."
     )
-    deinterlace: Literal["auto", "off"] = Field("auto", description="auto deinterlaces the frames flagged interlaced.")
-    audio_bit_rate_bps: int = Field(
-        192_000, ge=32_000, le=640_000, description="Bit rate of audio that cannot be copied, per stream."
+    deinterlace: Literal["auto", "off", "frame", "field", "ivtc"] = Field(
+        "auto",
+        description="auto and frame keep the rate (auto looks at the pictures where flags lie), field doubles it, "
+        "ivtc brings film back to 24 frames/s.",
+    )
+    video_gaps: Literal["keep", "hold"] = Field(
+        "keep", description="Where pictures are missing: keep shows the last one for longer, hold repeats it as frames."
+    )
+    audio_bitrate: AudioBitRate = Field(
+        192_000, description='Bit rate of each audio track that cannot be copied: bits per second, or "192k".'
+    )
+    dual_mono: Literal["keep", "split", "main", "sub"] = Field(
+        "keep", description="Two languages in one stereo track: keep it so, split it in two, or take main or sub alone."
+    )
+    programme: Literal["auto"] | Annotated[int, Field(ge=1, le=65_535)] = Field(
+        "auto", description="Number of the programme to encode where there are several; auto: the one with most video."
+    )
+    sidecars: tuple[Sidecar, ...] = Field(
+        SIDECARS, description="Endings of files beside a recording that are copied beside its output."
+    )
+    max_damage_ratio: float = Field(
+        0.25, gt=0, le=1, description="A recording of which a larger share is damaged or missing has failed."
+    )
+    keep_damaged: bool = Field(
+        False, description="Keep what was made of such a recording, as NAME.damaged beside where its output would be."
+    )
+    max_size_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="An output that is not smaller than this share of its recording is unwanted; 0: any size will do.",
     )
     verify: Literal["auto", "quick", "full"] = Field(
         "auto",

@@ -26,8 +26,8 @@ def deinterlaced(path: Path) -> Iterator[Picture]:
 
     from encoderd.encode.filtering import FilterChain
     from encoderd.encode.messages import VideoRequest
-    from encoderd.encode.plan import video_plan
     from encoderd.encode.probe import demuxed, open_recording
+    from encoderd.encode.video_plan import video_plan
 
     found = path.stat()
     with (

@@ -93,6 +93,7 @@ MODULES = {
     "encode/transport_stream": "pure",
     "encode/trial": "acts",
     "encode/verify": "pure",
+    "encode/video_plan": "pure",
     "encode/writer": "acts",
     # The daemon, which knows all rooms.
     "attempt": "acts",
@@ -137,6 +138,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "encode/trial",
         "encode/writer",
     ),
+    "numpy": ("encode/",),
     "prometheus_client": ("metrics",),
     "pydantic": ("settings", "settings_errors"),
     "pydantic_settings": ("settings",),

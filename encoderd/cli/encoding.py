@@ -118,7 +118,7 @@ def _request(source: Path, partial: Path, settings: EncodeSettings, video: Video
         video=video,
         container=settings.container,
         deinterlace=settings.deinterlace,
-        audio_bit_rate_bps=settings.audio_bit_rate_bps,
+        audio_bit_rate_bps=settings.audio_bitrate,
         verify=settings.verify,
     )
 

@@ -8,13 +8,24 @@ from fractions import Fraction
 
 @dataclass(slots=True, kw_only=True)
 class StreamFacts:
-    """One stream as it went through: times in seconds on the output timeline, `end_s` includes the last duration."""
+    """
+    One stream as it went through: times in seconds on the output timeline, `end_s` includes the last duration.
+
+    Of audio: `filled` packets of silence were put into gaps (`filled_s` seconds of them), `cut` packets overlapped what
+    was there already, `converted` ones had another configuration than the track and were encoded anew; `largest_skew_s`
+    is how far a packet was placed from its own time.
+    """
 
     codec: str
     packets: int = 0
     muxed: int = 0
     dropped: int = 0
     damaged: int = 0
+    filled: int = 0
+    filled_s: Fraction = Fraction(0)
+    cut: int = 0
+    converted: int = 0
+    largest_skew_s: Fraction = Fraction(0)
     start_s: Fraction | None = None
     end_s: Fraction | None = None
 

@@ -11,8 +11,9 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.video.frame import VideoFrame
 
-from encoderd.encode.plan import AudioPlan, VideoPlan
+from encoderd.encode.plan import AudioPlan
 from encoderd.encode.pyav import shown_at
+from encoderd.encode.video_plan import VideoPlan
 
 #: Matrix coefficients that can be converted into each other → libavutil's names. Source: ITU-T H.273, table 4.
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}

@@ -11,7 +11,8 @@ class VideoInfo:
     """
     One video stream. Sizes are in pixels as coded; `frame_rate` is frames per second, 0 when unknown;
     `sample_aspect_ratio` is width : height of one sample, 0 when unknown. Colour values are the numbers of
-    ITU-T H.273 (2 = unspecified); `color_range` is 0 unspecified, 1 limited, 2 full.
+    ITU-T H.273 (2 = unspecified); `color_range` is 0 unspecified, 1 limited, 2 full. `also` are further streams of the
+    demuxer that carry the same track at other times: a PID that changed in mid-recording.
     """
 
     index: int
@@ -27,11 +28,15 @@ class VideoInfo:
     color_trc: int = 2
     colorspace: int = 2
     color_range: int = 0
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioInfo:
-    """One audio stream. `bit_rate_bps` is 0 when unknown; `language` is ISO 639-2, "" when not given."""
+    """
+    One audio stream. `bit_rate_bps` is 0 when unknown; `language` is ISO 639-2, "" when not given; where the stream is
+    dual mono, two with a comma between ("jpn,eng") when they are. `also` as in VideoInfo.
+    """
 
     index: int
     pid: int
@@ -44,6 +49,37 @@ class AudioInfo:
     title: str
     default: bool
     time_base: Fraction
+    dual_mono: bool = False
+    also: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionInfo:
+    """
+    One stream of captions: `codec` in libavcodec's words ("dvb_subtitle", "dvb_teletext", "arib_caption"), `language`
+    and `also` as in AudioInfo.
+    """
+
+    index: int
+    pid: int
+    codec: str
+    language: str
+    title: str = ""
+    also: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """
+    What the broadcaster says of the recording; "" for what is not told. `started_at` is ISO 8601 with its offset,
+    the broadcaster's clock at the first packet; `title` is the programme's that takes most of the recording.
+    """
+
+    name: str = ""
+    provider: str = ""
+    title: str = ""
+    description: str = ""
+    started_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +87,8 @@ class MediaInfo:
     """
     A recording as probed. `start_s` and `duration_s` are the container's own claims, None when it makes none.
 
-    `other` describes the streams that are neither video nor audio ("dvb_subtitle (pid 0x130)"); `scrambled_ratio`
-    is the share (0…1) of packets that are encrypted.
+    `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.
+    `scrambled_ratio` is the share (0…1) of packets that are encrypted; `programme` is 0 where there are none.
     """
 
     format: str
@@ -65,3 +101,6 @@ class MediaInfo:
     comment: str = ""
     notes: tuple[str, ...] = field(default=())
     scrambled_ratio: float = 0.0
+    captions: tuple[CaptionInfo, ...] = ()
+    programme: int = 0
+    service: Service = field(default_factory=Service)

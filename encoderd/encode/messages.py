@@ -43,7 +43,13 @@ class VideoRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeRequest:
-    """Encode `source` into `partial`. The source's size in bytes and mtime in ns are those it was admitted with."""
+    """
+    Encode `source` into `partial`. The source's size in bytes and mtime in ns are those it was admitted with.
+
+    `programme` is 0 for the one with most video. Beyond `max_damage_ratio` (share of the recording, 0…1) the job has
+    failed; an output of `max_size_ratio` × the source's size or more is not wanted (0: any size). `captions` is the
+    file for captions that the container cannot hold ("": they are only listed), `chapters` a file with chapters ("").
+    """
 
     TYPE = "encode"
     job: int
@@ -57,6 +63,13 @@ class EncodeRequest:
     audio_bit_rate_bps: int
     verify: str
     nice: int = 0
+    video_gaps: str = "keep"
+    dual_mono: str = "keep"
+    programme: int = 0
+    max_damage_ratio: float = 1.0
+    max_size_ratio: float = 0.0
+    captions: str = ""
+    chapters: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
-from encoderd.encode.codec_options import codec_options
 from encoderd.encode.failures import rejected
-from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
-from encoderd.encode.messages import EncodeRequest, VideoRequest
+from encoderd.encode.media import AudioInfo, CaptionInfo, MediaInfo
+from encoderd.encode.messages import EncodeRequest
+from encoderd.encode.video_plan import VideoPlan, video_plan
 
-#: The encoder's clock. h264_qsv rounds timestamps to 90 kHz, so nothing finer would survive it.
-VIDEO_TIME_BASE = Fraction(1, 90_000)
 #: MP4's edit lists count in this clock; its default of 1 ms would move the first picture.
 MOVIE_TIMESCALE = 90_000
 #: Audio that MP4 and Matroska take as it is.
@@ -23,37 +20,13 @@ MUXERS = {"mp4": "mp4", "mkv": "matroska"}
 #: The mark in the output by which encoderd knows its own work and never encodes it again.
 COMMENT = "Encoded by encoderd"
 
-Filter = tuple[str, str]  # name, arguments as libavfilter writes them
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoPlan:
-    """
-    The video stream: `width` × `height` pixels of the output (always even), the filter chain in order, the encoder
-    and its options. Options are `asked` in libavcodec's words; what it grants is read back when it is open. Colours are
-    numbers as in VideoInfo, and those of the whole output.
-    """
-
-    index: int
-    encoder: str
-    width: int
-    height: int
-    pix_fmt: str
-    frame_rate: Fraction
-    sample_aspect_ratio: Fraction
-    filters: tuple[Filter, ...]
-    options: dict[str, str]
-    asked: VideoRequest
-    decoder_threads: int
-    colorspace: int = 2
-    color_range: int = 0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPlan:
     """
-    One audio stream: copied when `bit_rate_bps` is 0, else decoded and encoded to AAC at that rate, with
-    `sample_rate_hz` and `layout` ("mono", "stereo", "5.1") however often the source changes its own.
+    One audio track: copied when `bit_rate_bps` is 0, else decoded and encoded to AAC at that rate, with
+    `sample_rate_hz` and `layout` ("mono", "stereo", "5.1") however often the source changes its own. `channel` is -1
+    for all of them, else the one of a dual mono stream (0 main, 1 sub) that becomes this track.
     """
 
     index: int
@@ -64,6 +37,8 @@ class AudioPlan:
     language: str
     title: str
     default: bool
+    also: tuple[int, ...] = ()
+    channel: int = -1
 
     @property
     def copied(self) -> bool:
@@ -72,12 +47,19 @@ class AudioPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodePlan:
+    """
+    What becomes of each stream: the output has the video, the audio tracks, then the captions `inside` it; `beside` are
+    captions that the container cannot hold, copied into a file of their own.
+    """
+
     video: VideoPlan
     audio: tuple[AudioPlan, ...]
     muxer: str
     muxer_options: dict[str, str]
     comment: str
     notes: tuple[str, ...]
+    inside: tuple[CaptionInfo, ...] = ()
+    beside: tuple[CaptionInfo, ...] = ()
 
 
 def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
@@ -122,41 +104,6 @@ def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
         comment=f"{COMMENT}, job {request.job}",
         notes=(*media.notes, *notes),
     )
-
-
-def video_plan(video: VideoInfo, asked: VideoRequest, deinterlace: str) -> VideoPlan:
-    """Return the plan of the one video stream; trial and jobs share it, so that a trial proves what jobs do."""
-    rate = video.frame_rate or Fraction(30000, 1001)
-    return VideoPlan(
-        index=video.index,
-        encoder=asked.encoder,
-        width=video.width // 2 * 2,
-        height=video.height // 2 * 2,
-        pix_fmt="nv12",
-        frame_rate=rate,
-        sample_aspect_ratio=video.sample_aspect_ratio,
-        filters=filters(deinterlace, "nv12"),
-        options=codec_options(asked, rate),
-        asked=asked,
-        # One thread decodes MPEG-2 faster than any deinterlacer takes it; more only steal from the encoder. The
-        # decoders of H.264 and HEVC are slower and scale over threads: 0 lets libavcodec choose.
-        decoder_threads=1 if video.codec in {"mpeg2video", "mpeg1video"} else 0,
-        colorspace=video.colorspace,
-        color_range=video.color_range,
-    )
-
-
-def filters(deinterlace: str, pix_fmt: str) -> tuple[Filter, ...]:
-    """
-    Return the filter chain. bwdif touches only frames flagged interlaced and keeps one frame for each (rate = frame).
-
-    Source: ffmpeg-filters, bwdif: deint=interlaced.
-    """
-    chain: list[Filter] = []
-    if deinterlace == "auto":
-        chain.append(("bwdif", "mode=send_frame:parity=auto:deint=interlaced"))
-    chain.append(("format", f"pix_fmts={pix_fmt}"))
-    return tuple(chain)
 
 
 def aac_layout(channels: int) -> str:

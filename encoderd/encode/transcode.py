@@ -25,9 +25,10 @@ from encoderd.encode.granted import differences
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.messages import Progress, Started
 from encoderd.encode.pipe import Breaker, Pipe
-from encoderd.encode.plan import VIDEO_TIME_BASE, EncodePlan
+from encoderd.encode.plan import EncodePlan
 from encoderd.encode.probe import READ_ERRORS
 from encoderd.encode.timeline import ShownAt, Timeline
+from encoderd.encode.video_plan import VIDEO_TIME_BASE
 from encoderd.encode.writer import Writer
 
 #: Frames that may wait between threads. Deep enough to ride out a scene that is hard to encode, shallow enough to

@@ -21,10 +21,10 @@ from encoderd.encode.filtering import FilterChain
 from encoderd.encode.granted import differences, from_parameter_sets
 from encoderd.encode.media import VideoInfo
 from encoderd.encode.messages import TrialDone, TrialRequest, VideoRequest
-from encoderd.encode.plan import VIDEO_TIME_BASE, video_plan
 from encoderd.encode.playback import STRICT
 from encoderd.encode.qsv_errors import UNNAMED
 from encoderd.encode.sample import RATE, SampleSpec, add_interlaced_video, moving_pictures
+from encoderd.encode.video_plan import VIDEO_TIME_BASE, video_plan
 from encoderd.encode.writer import add_video, log_size, said_since
 from encoderd.jobs import FailureKind
 

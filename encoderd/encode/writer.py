@@ -29,8 +29,9 @@ from encoderd.encode.failures import (
     options_unknown,
     output_failed,
 )
-from encoderd.encode.plan import VIDEO_TIME_BASE, EncodePlan, VideoPlan
+from encoderd.encode.plan import EncodePlan
 from encoderd.encode.pyav import encoder_options
+from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
 
 #: Containers that nobody may close: PyAV closes those that it forgets.
 _abandoned: list[OutputContainer] = []

@@ -12,7 +12,8 @@ from encoderd.encode.codec_options import codec_options
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
 from encoderd.encode.messages import EncodeRequest, VideoRequest
-from encoderd.encode.plan import COMMENT, aac_layout, filters, make_plan
+from encoderd.encode.plan import COMMENT, aac_layout, make_plan
+from encoderd.encode.video_plan import filters
 from encoderd.jobs import FailureKind, JobEvent
 
 VIDEO = VideoInfo(

@@ -11,8 +11,9 @@ import pytest
 from encoderd.encode.facts import DecodedSpot, OutputFacts, OutputStream, StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.messages import VideoRequest
-from encoderd.encode.plan import AudioPlan, EncodePlan, VideoPlan
+from encoderd.encode.plan import AudioPlan, EncodePlan
 from encoderd.encode.verify import decodes_all, judge, verdict
+from encoderd.encode.video_plan import VideoPlan
 from encoderd.findings import Finding, Verdict, failed, passed, warned
 
 ICQ = VideoRequest(encoder="h264_qsv", rate_control="icq", bframes=2)
