@@ -1,32 +1,22 @@
-"""
-One attempt at one job: from the claim to a published file with its receipt, or to a failure with its kind.
-
-The database is told before and after the rename, so that a crash in between costs one comparison.
-"""
+"""One attempt at one job: from the claim to a published file with its receipt, or to a failure with its kind."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoderd.encode.failures import EncodeFailed, Place, crashed, device, output_failed, source_changed
+from encoderd.encode.companions import chapter_file
+from encoderd.encode.failures import EncodeFailed, Place, crashed, device, output_failed
 from encoderd.encode.messages import Encoded, EncodeRequest, Started, VideoRequest
-from encoderd.encode.publish import (
-    check_space,
-    finish_publishing,
-    partial_path,
-    prepare_folder,
-    publish,
-    same_file,
-    targets,
-    write_receipt,
-)
+from encoderd.encode.publish import check_space, prepare_folder, write_receipt
 from encoderd.encode.supervisor import Child, Limits
 from encoderd.errors import EncoderdError
 from encoderd.jobs import FailureKind, Job, readable
+from encoderd.landing import Landing
 from encoderd.logs import get_logger
 from encoderd.queue.store import Store
 from encoderd.settings import EncodeSettings, WatchSettings
@@ -69,17 +59,14 @@ class Attempt:
         self.done: Job | None = None
         self.cancelled = False
         self.renewed = False  # intake saw other content under this name meanwhile
-        self.source = folder.path / job.relative_path
-        self.partial = partial_path(folder.output, job.relative_path, job.id)
+        self.landing = Landing(shop.store, shop.state, shop.worker, job, folder, encode)
         #: Where a failure of the place "folder" sits, the bytes it needs, and those that must remain free.
-        self.trouble = (self.partial.parent, job.size_bytes, encode.space_margin_mib * 2**20)
+        self.trouble = (self.landing.partial.parent, job.size_bytes, encode.space_margin_mib * 2**20)
         self._shop = shop
         self._resumable = job.published is not None  # a former attempt may have left a finished file
-        self._resumed = False
         self._on_cpu_because = on_cpu_because
         self._told = False  # the log has had its line on what the encoder granted
         self._landed: tuple[Path, dict[str, Any]] | None = None  # published, but the queue does not know yet
-        self._disposal = ""  # what became of the source
 
     @property
     def ended(self) -> bool:
@@ -112,21 +99,21 @@ class Attempt:
         """End the attempt at once when its recording is not what was admitted: what it makes would be void."""
         if not self.ended and self._landed is None and self.child is not None:
             try:
-                self._check_source()
+                self.landing.check_source()
             except EncodeFailed as failure:
                 self.failure = failure
 
     def end(self) -> None:
-        """End the child at once; remove the partial file, unless it may be the finished one of a former attempt."""
+        """End the child at once; remove the partial files, unless they may be the finished ones of a former attempt."""
         if self.child is not None:
             self.child.kill()
         if self._resumable:
             return
         try:
-            self.partial.unlink(missing_ok=True)
+            self.landing.clear()
         except OSError as error:
             get_logger().warning(
-                "encode.partial_left", path=self.partial, reason=str(error), remedy="Delete it by hand."
+                "encode.partial_left", path=self.landing.partial, reason=str(error), remedy="Delete it by hand."
             )
 
     def _step(self, now_s: float) -> None:
@@ -140,25 +127,28 @@ class Attempt:
                 return
             if isinstance(outcome, EncodeFailed):
                 if outcome.kind is not FailureKind.DEVICE:
-                    self._check_source()  # a recording that was replaced under the child is not bad, it is another one
+                    self.landing.check_source()  # one that was replaced under the child is not bad, it is another one
+                if outcome.kept and self.encode.keep_damaged:
+                    outcome = self.landing.keep_damaged(outcome)
                 raise outcome
             assert isinstance(outcome, Encoded)
-            self._landed = self._publish(outcome)
+            self._landed = self.landing.publish(outcome)
         self._conclude(*self._landed)
 
     # --- before
 
     def _begin(self, now_s: float) -> None:
         """Finish what a crash cut off, or start the child."""
-        prepare_folder(self.partial.parent)
+        folder = self.landing.partial.parent
+        prepare_folder(folder)
         if self._resumable:
-            self._landed = self._left_by_former()
+            self._landed = self.landing.left_by_former()
             self._resumable = False
             if self._landed is not None:
                 return
-        check_space(self.partial.parent, self.job.size_bytes, self.encode.space_margin_mib * 2**20)
-        self._check_source()
-        self.partial.unlink(missing_ok=True)
+        check_space(folder, self.job.size_bytes, self.encode.space_margin_mib * 2**20)
+        self.landing.check_source()
+        self.landing.clear()
         self._head_line()
         log = self._shop.state.log_of(self.job.id)
         try:
@@ -168,34 +158,12 @@ class Attempt:
                 raise
             raise not_started(error) from error
 
-    def _left_by_former(self) -> tuple[Path, dict[str, Any]] | None:
-        """A former attempt was at its rename when it was cut off: nothing is encoded again for that."""
-        published = dict(self.job.published or {})
-        if "path_hex" not in published:
-            return None
-        target = Path(os.fsdecode(bytes.fromhex(published["path_hex"])))
-        if not finish_publishing(self.partial, target, published["size_bytes"], published["mtime_ns"]):
-            return None
-        self._resumed = True
-        get_logger().info("encode.publishing_completed", output=target)
-        return target, {**published, "receipt": dict(published["receipt"])}
-
-    def _check_source(self) -> None:
-        try:
-            found = os.stat(self.source)
-        except OSError as error:
-            raise source_changed(f"The recording is not there any more ({error.strerror}).") from error
-        if (found.st_size, found.st_mtime_ns) != (self.job.size_bytes, self.job.mtime_ns):
-            raise source_changed(
-                f"The recording changed: {self.job.size_bytes} bytes when it was admitted, {found.st_size} now."
-            )
-
     def _request(self) -> EncodeRequest:
-        encode = self.encode
+        encode, landing = self.encode, self.landing
         return EncodeRequest(
             job=self.job.id,
-            source=str(self.source),
-            partial=str(self.partial),
+            source=str(landing.source),
+            partial=str(landing.partial),
             size_bytes=self.job.size_bytes,
             mtime_ns=self.job.mtime_ns,
             video=self.video,
@@ -204,6 +172,13 @@ class Attempt:
             audio_bit_rate_bps=encode.audio_bitrate,
             verify=encode.verify,
             nice=encode.nice,
+            video_gaps=encode.video_gaps,
+            dual_mono=encode.dual_mono,
+            programme=0 if encode.programme == "auto" else encode.programme,
+            max_damage_ratio=encode.max_damage_ratio,
+            max_size_ratio=encode.max_size_ratio,
+            captions=str(landing.captions),
+            chapters=str(chapter_file(landing.source) or ""),
         )
 
     def _limits(self) -> Limits:
@@ -212,7 +187,8 @@ class Attempt:
 
     def _head_line(self) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%S %z")
-        what = f"job {self.job.id}, attempt {self.job.attempts}, {self.video.encoder}: {readable(str(self.source))}"
+        source = readable(str(self.landing.source))
+        what = f"job {self.job.id}, attempt {self.job.attempts}, {self.video.encoder}: {source}"
         with self._shop.state.log_of(self.job.id).open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"=== {when} {what}\n")
 
@@ -234,42 +210,10 @@ class Attempt:
 
     # --- after
 
-    def _publish(self, encoded: Encoded) -> tuple[Path, dict[str, Any]]:
-        self._check_source()
-        for target in targets(self.folder.output, self.job.relative_path, self.encode.container):
-            if os.path.lexists(target):
-                continue
-            receipt = self._receipt(encoded, target)
-            published = {
-                "path": readable(str(target)),
-                "path_hex": os.fsencode(target).hex(),
-                "size_bytes": encoded.size_bytes,
-                "mtime_ns": encoded.mtime_ns,
-                "receipt": receipt,
-            }
-            write_receipt(self._shop.state.receipt_of(self.job.id), receipt)
-            self._shop.store.publishing(self.job.id, worker=self._shop.worker, published=published, now=time.time())
-            if self._published(target, encoded):
-                return target, published
-        raise AssertionError("there is always one more name")
-
-    def _published(self, target: Path, encoded: Encoded) -> bool:
-        try:
-            return publish(self.partial, target)
-        except OSError as error:
-            if not same_file(target, encoded.size_bytes, encoded.mtime_ns):
-                raise
-            # It has its name, only the last sync failed: made again, it would stand there twice.
-            get_logger().warning(
-                "encode.output_unsynced", output=target, reason=str(error), remedy="Look for I/O errors: dmesg | tail"
-            )
-            return True
-
     def _conclude(self, target: Path, published: dict[str, Any]) -> None:
         """The output is on disk under its name, the receipt too: now the source's turn, then the queue's."""
         receipt = published["receipt"]
-        self._disposal = self._disposal or self._after_success(receipt)
-        receipt["after_success"] = self._disposal
+        self.landing.follow(target, receipt)
         try:
             write_receipt(self._shop.state.receipt_of(self.job.id), receipt)
         except OSError as error:  # the one from before the rename is there, and the queue has this one
@@ -295,62 +239,36 @@ class Attempt:
             size_ratio=round(published["size_bytes"] / self.job.size_bytes, 3),
             attempt=self.job.attempts,
             doubts=doubts,
+            **_told(receipt),
             source=receipt["after_success"],
             receipt=self._shop.state.receipt_of(self.job.id),
         )
 
-    def _receipt(self, encoded: Encoded, target: Path) -> dict[str, Any]:
-        return {
-            **encoded.receipt,
-            "worker": self._shop.worker,
-            "watch": self.job.watch,
-            "recording": readable(self.job.relative_path),
-            "published_as": readable(str(target)),
-            "published_bytes": encoded.size_bytes,
-            "published_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "attempt": self.job.attempts,
-            "after_success": "kept",
-        }
-
-    def _after_success(self, receipt: dict[str, Any]) -> str:
-        """Move or delete the source where the settings ask for it and nothing was in doubt; say what was done."""
-        wish = self.encode.after_success
-        if wish == "keep":
-            return "kept"
-        if receipt["verdict"] != "pass":
-            return f"kept: verification had a doubt, so it was not {wish}d"
-        try:
-            if self._resumed and not os.path.lexists(self.source):
-                return f"{wish}d"  # before a crash, by a former attempt
-            self._check_source()
-            if wish == "delete":
-                self.source.unlink()
-                return "deleted"
-            assert self.encode.move_to is not None
-            moved = self.encode.move_to / self.job.relative_path
-            moved.parent.mkdir(parents=True, exist_ok=True)
-            if not publish(self.source, moved):
-                return f"kept: {readable(str(moved))} exists already"
-        except (OSError, EncodeFailed) as error:
-            get_logger().warning(
-                "encode.source_kept",
-                reason=str(error),
-                remedy="move_to must be writable and on the file system of the watch folder.",
-            )
-            return f"kept: {error}"
-        return f"moved to {readable(str(moved))}"
-
     def _io_failed(self, error: OSError) -> EncodeFailed:
         """Whose disk was it? The daemon's own holds the jobs just as the output folder's does."""
-        failed = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else self.partial
+        folder = self.landing.partial.parent
+        failed = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
         if self._shop.state.root not in failed.parents:
-            return output_failed(error.errno, str(error), str(self.partial.parent))
+            return output_failed(error.errno, str(error), str(folder))
         self.trouble = (self._shop.state.root / "jobs", 2**20, 0)
         return device(
             f"The state folder {self._shop.state.root} cannot be written ({error}).",
             remedy="Make room there, and see that the daemon's user owns it; the queue goes on by itself.",
             place=Place.FOLDER,
         )
+
+
+def _told(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """What encode.finished says of damage, captions and sidecars, where there is something to say."""
+    captions, sidecars = receipt.get("captions") or {}, receipt.get("sidecars") or {}
+    damage = receipt.get("damage") or {}
+    told = {
+        "damage": damage.get("text"),
+        "damage_ratio": damage.get("ratio"),
+        "captions": captions.get("published_as"),
+        "sidecars": sidecars.get("copied"),
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def not_started(error: OSError) -> EncodeFailed:

@@ -16,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 from encoderd.attempt import Attempt, Shop
 from encoderd.encode.failures import EncodeFailed, Place
 from encoderd.encode.messages import Encoded
-from encoderd.encode.publish import partial_path
+from encoderd.encode.publish import partials
 from encoderd.encode.supervisor import Child
 from encoderd.errors import DatabaseError, JobRefused, NoSuchJob
 from encoderd.folders import Folders
@@ -123,6 +123,9 @@ class Workshop:
             attempt.renewed = True
             get_logger().warning("encode.source_changed", reason=failure.message, remedy=failure.remedy)
             return
+        if failure.event is JobEvent.NOT_WANTED:
+            self._not_wanted(attempt, failure)
+            return
         consequence = after_failure(
             failure.kind,
             failure.event,
@@ -163,6 +166,22 @@ class Workshop:
             self._gate.doubt(attempt.video)
         elif failure.place is Place.FOLDER:
             self._folders.block(job.watch, *attempt.trouble, failure, now_s)
+
+    def _not_wanted(self, attempt: Attempt, failure: EncodeFailed) -> None:
+        """Nobody is to blame, and nothing is wrong: the recording stays, and the next one is due."""
+        job = attempt.job
+        self._shop.store.skip(job.id, worker=self._shop.worker, now=time.time(), reason=failure.message)
+        progress = None if attempt.child is None else attempt.child.progress
+        get_logger().info(
+            "encode.not_wanted",
+            reason=failure.message,
+            remedy=failure.remedy,
+            encoder=attempt.video.encoder,
+            source_bytes=job.size_bytes,
+            written_bytes=None if progress is None else progress.size_bytes,
+            done_ratio=None if progress is None else progress.done_ratio,
+            attempt=job.attempts,
+        )
 
     def _times_lost(self, job: int) -> int:
         """How often this recording lost its encoder since it was queued under its present identity."""
@@ -249,7 +268,7 @@ class Workshop:
         for path, number in leftovers:
             try:
                 job = self._shop.store.job(number)
-                ours = path == partial_path(self._settings.folder(job.watch).output, job.relative_path, job.id)
+                ours = path in partials(self._settings.folder(job.watch).output, job.relative_path, job.id)
             except (NoSuchJob, KeyError):
                 ours = False
             if not ours:

@@ -14,9 +14,18 @@ from typing import Annotated
 import typer
 
 from encoderd.cli.output import ConfigOption, JsonOption, explained, say_json, settings_of, show_findings, size
+from encoderd.encode.companions import chapter_file
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.messages import Encoded, EncodeRequest, VideoRequest
-from encoderd.encode.publish import check_space, partial_path, prepare_folder, publish
+from encoderd.encode.publish import (
+    captions_partial,
+    check_space,
+    partial_path,
+    partials,
+    pieces_of,
+    prepare_folder,
+    publish_all,
+)
 from encoderd.encode.supervisor import Child, Limits
 from encoderd.errors import EncoderdError, SettingsError
 from encoderd.findings import Finding, Verdict
@@ -64,8 +73,7 @@ def encode(
 
 def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoRequest) -> Encoded:
     """Encode, publish; however it ends, no child and no partial file is left. FFmpeg's log only after a failure."""
-    partial = partial_path(target.parent, target.name, os.getpid())
-    request = _request(source, partial, settings, video)
+    request = _request(source, target, settings, video)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with tempfile.NamedTemporaryFile(prefix="encoderd-", suffix=".log", delete=False) as log:
         log_path = Path(log.name)
@@ -77,7 +85,7 @@ def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoR
             keep_log = True
             raise EncoderdError(outcome.message, remedy=f"{outcome.remedy} (FFmpeg's log: {log_path})")
         assert isinstance(outcome, Encoded)
-        if not publish(partial, target):
+        if not publish_all(pieces_of(target, Path(request.partial), Path(request.captions), outcome)):
             raise EncoderdError(
                 f"{readable(str(target))} appeared meanwhile; it is not replaced.", remedy="Choose another name."
             )
@@ -85,7 +93,8 @@ def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoR
     finally:
         if child is not None:
             child.kill()
-        partial.unlink(missing_ok=True)
+        for partial in partials(target.parent, target.name, os.getpid()):
+            partial.unlink(missing_ok=True)
         if not keep_log:
             log_path.unlink(missing_ok=True)
 
@@ -107,12 +116,13 @@ def _sound_video(settings: EncodeSettings) -> VideoRequest:
     raise EncoderdError(reason, remedy=f"{remedy} To use the CPU: --encoder libx264")
 
 
-def _request(source: Path, partial: Path, settings: EncodeSettings, video: VideoRequest) -> EncodeRequest:
+def _request(source: Path, target: Path, settings: EncodeSettings, video: VideoRequest) -> EncodeRequest:
     found = source.stat()
+    number = os.getpid()
     return EncodeRequest(
         job=0,
         source=str(source.absolute()),
-        partial=str(partial),
+        partial=str(partial_path(target.parent, target.name, number)),
         size_bytes=found.st_size,
         mtime_ns=found.st_mtime_ns,
         video=video,
@@ -120,6 +130,13 @@ def _request(source: Path, partial: Path, settings: EncodeSettings, video: Video
         deinterlace=settings.deinterlace,
         audio_bit_rate_bps=settings.audio_bitrate,
         verify=settings.verify,
+        video_gaps=settings.video_gaps,
+        dual_mono=settings.dual_mono,
+        programme=0 if settings.programme == "auto" else settings.programme,
+        max_damage_ratio=settings.max_damage_ratio,
+        max_size_ratio=settings.max_size_ratio,
+        captions=str(captions_partial(target.parent, target.name, number)),
+        chapters=str(chapter_file(source.absolute()) or ""),
     )
 
 

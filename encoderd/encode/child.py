@@ -98,6 +98,7 @@ def _failed(failure: EncodeFailed) -> Failed:
         reason=failure.message,
         remedy=failure.remedy,
         place=failure.place,
+        kept=failure.kept,
     )
 
 
@@ -127,7 +128,12 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
 
     result = encode(request, say_on)
     say(Verified(findings=[finding.as_json() for finding in result.findings]))
-    result.raise_if_unproven()
+    try:
+        result.raise_if_unproven()
+    except EncodeFailed as failure:
+        if failure.kept:
+            _synced(request.partial)
+        raise
     written = _synced(request.partial)
     receipt = {**result.receipt, "wall_s": round(time.monotonic() - started_s, 3)}
     say(Encoded(size_bytes=written.st_size, mtime_ns=written.st_mtime_ns, receipt=receipt))

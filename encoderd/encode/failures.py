@@ -23,21 +23,31 @@ class EncodeFailed(EncoderdError):
     """
     An attempt that has to end.
 
-    `kind` says who is to blame, `event` what happens to the job, `place` what has to wait with it.
+    `kind` says who is to blame, `event` what happens to the job, `place` what has to wait with it; `kept`: the partial
+    file is complete and can be played, for those who want it nevertheless.
     """
 
     def __init__(
-        self, message: str, *, remedy: str, kind: FailureKind, event: JobEvent, place: Place = Place.NONE
+        self,
+        message: str,
+        *,
+        remedy: str,
+        kind: FailureKind,
+        event: JobEvent,
+        place: Place = Place.NONE,
+        kept: bool = False,
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.kind = kind
         self.event = event
         self.place = place
+        self.kept = kept
 
 
-def rejected(message: str, remedy: str) -> EncodeFailed:
-    """The recording cannot become a file; the same again would fail again."""
-    return EncodeFailed(message, remedy=remedy, kind=FailureKind.RECORDING, event=JobEvent.RECORDING_REJECTED)
+def rejected(message: str, remedy: str, *, kept: bool = False) -> EncodeFailed:
+    """The recording cannot become a file; the same again would fail again. `kept` as in EncodeFailed."""
+    event = JobEvent.RECORDING_REJECTED
+    return EncodeFailed(message, remedy=remedy, kind=FailureKind.RECORDING, event=event, kept=kept)
 
 
 def device(message: str, remedy: str, place: Place = Place.ENCODER) -> EncodeFailed:
@@ -63,6 +73,11 @@ def source_changed(message: str) -> EncodeFailed:
         kind=FailureKind.RECORDING,
         event=JobEvent.SOURCE_CHANGED,
     )
+
+
+def not_wanted(message: str, remedy: str) -> EncodeFailed:
+    """An output could be made, but nobody wants it: the job is skipped, the recording stays."""
+    return EncodeFailed(message, remedy=remedy, kind=FailureKind.RECORDING, event=JobEvent.NOT_WANTED)
 
 
 def crashed(message: str, remedy: str) -> EncodeFailed:

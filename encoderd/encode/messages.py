@@ -152,7 +152,10 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The attempt is over. `kind` is a FailureKind, `event` a JobEvent, `place` a failures.Place."""
+    """
+    The attempt is over. `kind` is a FailureKind, `event` a JobEvent, `place` a failures.Place; `kept`: the partial file
+    is complete and on disk.
+    """
 
     TYPE = "failed"
     kind: str
@@ -160,6 +163,7 @@ class Failed:
     reason: str
     remedy: str
     place: str = ""
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +212,7 @@ _MESSAGES: Mapping[str, type[Message]] = {
 #: A field's type as it is written above (without its [parameters]) → what JSON gives for it.
 _JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "int": int,
+    "bool": bool,
     "float": (int, float),
     "str": str,
     "list": list,
@@ -259,7 +264,7 @@ def _built(kind: type[Any], data: Mapping[str, Any], what: str) -> Any:
     known = {entry.name: str(entry.type).partition("[")[0] for entry in fields(kind)}
     given: dict[str, Any] = {name: value for name, value in data.items() if name in known}
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, _JSON_TYPES[known[name]]):
+        if isinstance(value, bool) != (known[name] == "bool") or not isinstance(value, _JSON_TYPES[known[name]]):
             raise ValueError(f"{what}.{name} is not {known[name]}: {value!r:.80}")
         if known[name] == "VideoRequest":
             given[name] = _built(VideoRequest, data[name], f"{what}.{name}")

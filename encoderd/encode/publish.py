@@ -2,51 +2,90 @@
 From a verified partial file to a published one: names, space, the rename that never overwrites.
 
 Order: fsync of the file (the child did it), rename without overwriting, fsync of the folder. Only then is it done.
+What belongs beside an output (its captions) gets its name first, so that an output is never there without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encoderd.encode.failures import Place, device, no_space
+from encoderd.encode.messages import Encoded
+from encoderd.jobs import readable
 
 #: The longest file name that Linux file systems take, in bytes.
 LONGEST_NAME = 255
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
-_PARTIAL = ".encoderd-{job}.partial"
+#: The form of a file with captions, as the child names it → what its name ends in.
+_CAPTIONS = {"mks": ".captions.mks", "ts": ".captions.ts"}
+#: What a job writes beside its partial file: captions, and sidecars while they are copied, one at a time.
+_BESIDE = ("", ".captions", ".sidecar")
+_PARTIAL = ".encoderd-{job}{beside}.partial"
 
 
 def partial_path(output: Path, relative_path: str, job: int) -> Path:
     """Return where job `job` writes: a hidden file beside its target. The name is the same at every attempt."""
+    return _partial(output, relative_path, job, "")
+
+
+def captions_partial(output: Path, relative_path: str, job: int) -> Path:
+    """Return where job `job` writes captions that its container cannot hold."""
+    return _partial(output, relative_path, job, ".captions")
+
+
+def sidecar_partial(output: Path, relative_path: str, job: int) -> Path:
+    """Return where a sidecar of job `job` is while it is copied."""
+    return _partial(output, relative_path, job, ".sidecar")
+
+
+def partials(output: Path, relative_path: str, job: int) -> tuple[Path, ...]:
+    """Return every hidden file that job `job` may have in its output folder."""
+    return tuple(_partial(output, relative_path, job, beside) for beside in _BESIDE)
+
+
+def _partial(output: Path, relative_path: str, job: int, beside: str) -> Path:
     source = Path(relative_path)
-    ending = _PARTIAL.format(job=job)
+    ending = _PARTIAL.format(job=job, beside=beside)
     return output / source.parent / ("." + _cut(source.stem, LONGEST_NAME - 1 - len(ending)) + ending)
 
 
 def job_of_partial(name: str) -> int | None:
     """Return the job that wrote a file of this name, None when the name is not one of ours."""
     head, found, tail = name.rpartition(".encoderd-")
-    number = tail.removesuffix(".partial")
-    ours = found and head.startswith(".") and tail.endswith(".partial") and number.isascii() and number.isdigit()
+    number, _, _ = tail.removesuffix(".partial").partition(".")
+    known = tail.endswith(".partial") and tail.removesuffix(".partial") in {number + ending for ending in _BESIDE}
+    ours = found and head.startswith(".") and known and number.isascii() and number.isdigit()
     return int(number) if ours else None
 
 
-def targets(output: Path, relative_path: str, container: str) -> Iterator[Path]:
-    """Yield the names a recording's output may get, best first: "x.mp4", "x (2).mp4", "x (3).mp4", …"""
+def targets(output: Path, relative_path: str, container: str, beside: str = "") -> Iterator[Path]:
+    """
+    Yield the names a recording's output may get, best first: "x.mp4", "x (2).mp4", "x (3).mp4", …
+
+    With `beside` (an ending like ".captions.mks") the stem leaves room for that, too: the two share it.
+    """
     source = Path(relative_path)
     number = 1
     while True:
-        ending = (f" ({number})" if number > 1 else "") + f".{container}"
-        yield output / source.parent / (_cut(source.stem, LONGEST_NAME - len(ending)) + ending)
+        counted = f" ({number})" if number > 1 else ""
+        longest = len(counted) + max(len(container) + 1, len(beside))
+        yield output / source.parent / f"{_cut(source.stem, LONGEST_NAME - longest)}{counted}.{container}"
         number += 1
+
+
+def beside_output(target: Path, ending: str) -> Path:
+    """Return the file of that ending beside an output, under the output's own stem: "x (2).mp4" → "x (2).err"."""
+    return target.with_name(target.name.removesuffix(target.suffix) + ending)
 
 
 def _cut(name: str, length: int) -> str:
@@ -194,6 +233,110 @@ def same_file(path: Path, size_bytes: int, mtime_ns: int) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size_bytes, mtime_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A file on its way from its partial to its final name; size in bytes and mtime in ns tell it from any other."""
+
+    partial: Path
+    target: Path
+    size_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def from_record(cls, partial: Path, record: Mapping[str, Any]) -> Piece:
+        """Return the piece that `as_record` told of; raises KeyError, TypeError or ValueError when it did not."""
+        target = Path(os.fsdecode(bytes.fromhex(record["path_hex"])))
+        return cls(partial=partial, target=target, size_bytes=record["size_bytes"], mtime_ns=record["mtime_ns"])
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what the queue keeps: the path's bytes in hex, and the path for people."""
+        return {
+            "path": readable(str(self.target)),
+            "path_hex": os.fsencode(self.target).hex(),
+            "size_bytes": self.size_bytes,
+            "mtime_ns": self.mtime_ns,
+        }
+
+    @property
+    def published(self) -> bool:
+        return same_file(self.target, self.size_bytes, self.mtime_ns)
+
+    def finish(self) -> bool:
+        """As `finish_publishing`."""
+        return finish_publishing(self.partial, self.target, self.size_bytes, self.mtime_ns)
+
+    def take_back(self) -> None:
+        """Give the file its partial name again, if the one under the final name is ours."""
+        if not self.published:
+            return
+        if same_file(self.partial, self.size_bytes, self.mtime_ns):
+            self.target.unlink()  # the second name of a hard link
+        else:
+            _rename_noreplace(self.target, self.partial)
+        sync_folder(self.target.parent)
+
+
+def pieces_of(target: Path, partial: Path, captions: Path, encoded: Encoded) -> list[Piece]:
+    """Return what a child has written: the output, and before it the captions that its container cannot hold."""
+    pieces = [Piece(partial=partial, target=target, size_bytes=encoded.size_bytes, mtime_ns=encoded.mtime_ns)]
+    ending = captions_ending(encoded.receipt)
+    if ending:
+        file = encoded.receipt["captions"]["file"]
+        at, size_bytes, mtime_ns = beside_output(target, ending), file["size_bytes"], file["mtime_ns"]
+        pieces.insert(0, Piece(partial=captions, target=at, size_bytes=size_bytes, mtime_ns=mtime_ns))
+    return pieces
+
+
+def captions_ending(receipt: Mapping[str, Any]) -> str:
+    """Return what the file with captions ends in, as the child's receipt tells; "" when it wrote none."""
+    file = (receipt.get("captions") or {}).get("file") or {}
+    return _CAPTIONS.get(file.get("ending") or "", "")
+
+
+def publish_all(pieces: Sequence[Piece]) -> bool:
+    """
+    Give each piece its final name, the output last; False when one of the names is taken: then none has it.
+
+    Raises:
+        OSError: the file system refuses; what had got its name has given it back, if that could be done.
+    """
+    for number, piece in enumerate(pieces):
+        try:
+            done = publish(piece.partial, piece.target)
+        except OSError:
+            if piece is not pieces[-1] or not piece.published:
+                _take_back(pieces[: number + 1])
+            raise
+        if not done:
+            _take_back(pieces[:number])
+            return False
+    return True
+
+
+def finish_all(pieces: Sequence[Piece]) -> bool:
+    """
+    Complete what a crash cut off in `publish_all`; False when it cannot be, and then no piece has its final name.
+
+    An output that is there is done: what belongs beside it was there before, and may have been removed since.
+    """
+    if pieces[-1].published:
+        for piece in pieces:
+            if not piece.finish():
+                piece.partial.unlink(missing_ok=True)
+        return True
+    for piece in pieces:
+        if not piece.finish():
+            _take_back(pieces[:-1])
+            return False
+    return True
+
+
+def _take_back(pieces: Sequence[Piece]) -> None:
+    for piece in pieces:
+        with contextlib.suppress(OSError):
+            piece.take_back()
 
 
 def write_receipt(path: Path, receipt: Mapping[str, Any]) -> None:

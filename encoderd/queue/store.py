@@ -102,10 +102,11 @@ class Store:
                 counts=job.state is not JobState.ENCODING, changes={"published": None},
             )  # fmt: skip
 
-    def skip(self, job_id: int, *, now: float, reason: str) -> Job:
-        """An output is not wanted. JobRefused unless the job is queued or encoding."""
+    def skip(self, job_id: int, *, now: float, reason: str, worker: str | None = None) -> Job:
+        """An output is not wanted. JobRefused unless the job is queued or encoding; by `worker`, where one is named."""
         with self._database.writing() as connection:
-            return move(connection, job_with(connection, job_id), JobEvent.NOT_WANTED, now=now, reason=reason)
+            job = job_with(connection, job_id) if worker is None else claimed_job(connection, job_id, worker)
+            return move(connection, job, JobEvent.NOT_WANTED, now=now, reason=reason, changes={"published": None})
 
     # The worker
 
@@ -163,7 +164,7 @@ class Store:
             job = claimed_job(connection, job_id, worker)
             blame = {"failure_kind": str(kind), "remedy": remedy}
             if next_state(job.state, event) is not JobState.QUEUED:
-                return move(connection, job, event, now=now, reason=reason, changes=blame)
+                return move(connection, job, event, now=now, reason=reason, changes={"published": None, **blame})
             return requeue(
                 connection, job, event, now=now, reason=reason, counts=counts,
                 changes={"next_try_at": _next_try(now, pause_s), "published": _kept(job, event), **blame},

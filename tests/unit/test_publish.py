@@ -16,14 +16,22 @@ from hypothesis import strategies as st
 
 from encoderd.encode import publish as publishing
 from encoderd.encode.failures import EncodeFailed, Place
+from encoderd.encode.messages import Encoded
 from encoderd.encode.publish import (
     LONGEST_NAME,
+    Piece,
+    beside_output,
+    captions_partial,
     check_space,
+    finish_all,
     finish_publishing,
     job_of_partial,
     partial_path,
+    partials,
+    pieces_of,
     prepare_folder,
     publish,
+    publish_all,
     same_file,
     targets,
     write_receipt,
@@ -70,12 +78,16 @@ def test_long_names_are_cut_between_characters(letter: str) -> None:
 @settings(deadline=None)
 @given(NAMES, st.integers(0, 10**9))
 def test_partial_files_are_hidden_and_known_by_their_job(name: str, job: int) -> None:
-    path = partial_path(OUT, f"sub/{name}", job)
+    paths = partials(OUT, f"sub/{name}", job)
 
-    assert path.parent == OUT / "sub"
-    assert path.name.startswith(".")
-    assert len(os.fsencode(path.name)) <= LONGEST_NAME
-    assert job == job_of_partial(path.name)
+    assert partial_path(OUT, f"sub/{name}", job) == paths[0]
+    assert captions_partial(OUT, f"sub/{name}", job) == paths[1]
+    assert len(set(paths)) == 3
+    for path in paths:
+        assert path.parent == OUT / "sub"
+        assert path.name.startswith(".")
+        assert len(os.fsencode(path.name)) <= LONGEST_NAME
+        assert job == job_of_partial(path.name)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +102,32 @@ def test_partial_files_are_hidden_and_known_by_their_job(name: str, job: int) ->
         ".x.encoderd-7x.partial",
         ".x.encoderd-٧.partial",
         ".encoderd-",
+        ".x.encoderd-7.other.partial",
+        ".x.encoderd-7.captions",
+        ".x.encoderd-.captions.partial",
+        ".x.encoderd-7.captions.captions.partial",
     ],
 )
 def test_other_files_are_nobody_s_partials(name: str) -> None:
     """What is swept must be ours beyond doubt."""
     assert job_of_partial(name) is None
+
+
+@pytest.mark.parametrize("letter", ["x", "録"])
+def test_what_stands_beside_shares_the_stem(letter: str) -> None:
+    """However long the name is: the numbers fit, too, and so does what is beside."""
+    stem = letter * (250 // len(letter.encode()))
+    for target in itertools.islice(targets(OUT, f"{stem}.ts", "mp4", ".captions.mks"), 12):
+        beside = beside_output(target, ".captions.mks")
+
+        assert len(os.fsencode(beside.name)) <= LONGEST_NAME
+        assert target.name.removesuffix(".mp4") == beside.name.removesuffix(".captions.mks")
+
+
+def test_without_anything_beside_names_are_as_long_as_ever() -> None:
+    assert ["x.mp4"] == [next(targets(OUT, "x.ts", "mp4", ".captions.mks")).name]
+    assert ["x.mp4.damaged", "x (2).mp4.damaged"] == first_targets("x.ts", 2, "mp4.damaged")
+    assert LONGEST_NAME == len(first_targets("x" * 260 + ".ts", 1)[0])
 
 
 def written(path: Path, content: str) -> Path:
@@ -228,6 +261,140 @@ def test_what_is_not_the_verified_file_is_not_published(tmp_path: Path, left: st
 
     assert not cut.finish()
     assert not cut.target.exists()
+
+
+class Pair:
+    """An output and its captions in `folder`, both under their partial names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        captions, output = written(folder / ".x.captions.partial", "words"), written(folder / ".x.partial", "picture")
+        names = (captions, "x.captions.mks"), (output, "x.mp4")
+        self.pieces = [
+            Piece(
+                partial=path,
+                target=folder / name,
+                size_bytes=path.stat().st_size,
+                mtime_ns=path.stat().st_mtime_ns,
+            )
+            for path, name in names
+        ]
+
+    def contents(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in sorted(self.folder.iterdir())}
+
+
+PUBLISHED = {"x.captions.mks": "words", "x.mp4": "picture"}
+NOT_PUBLISHED = {".x.captions.partial": "words", ".x.partial": "picture"}
+
+
+def renamed(piece: Piece) -> None:
+    piece.partial.rename(piece.target)
+
+
+def linked(piece: Piece) -> None:
+    os.link(piece.partial, piece.target)
+
+
+def reserved(piece: Piece) -> None:
+    piece.target.touch()
+
+
+def nothing(piece: Piece) -> None:
+    """The crash came before it."""
+
+
+def test_captions_and_output_get_their_names_together(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+
+    assert publish_all(pair.pieces)
+    assert PUBLISHED == pair.contents()
+
+
+@pytest.mark.parametrize("taken", ["x.captions.mks", "x.mp4"])
+def test_when_one_name_is_taken_neither_is_published(tmp_path: Path, taken: str) -> None:
+    """The captions have theirs already when the output's turns out to be taken: they give it back."""
+    pair = Pair(tmp_path)
+    written(tmp_path / taken, "somebody else's")
+
+    assert not publish_all(pair.pieces)
+    assert {**NOT_PUBLISHED, taken: "somebody else's"} == pair.contents()
+
+
+def test_when_the_output_cannot_be_published_its_captions_are_not(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    pair.pieces[1].partial.unlink()
+
+    with pytest.raises(FileNotFoundError):
+        publish_all(pair.pieces)
+    assert {".x.captions.partial": "words"} == pair.contents()
+
+
+@pytest.mark.parametrize(
+    ("captions", "output"),
+    [
+        *[(moment, nothing) for moment in (nothing, linked, reserved, renamed)],
+        *[(renamed, moment) for moment in (linked, reserved, renamed)],
+    ],
+)
+def test_every_crash_in_between_is_finished(
+    tmp_path: Path, captions: Callable[[Piece], None], output: Callable[[Piece], None]
+) -> None:
+    """Each way to rename, cut off at each of its steps: in the end both are there, once, and nothing else."""
+    pair = Pair(tmp_path)
+    captions(pair.pieces[0])
+    output(pair.pieces[1])
+
+    assert finish_all(pair.pieces)
+    assert PUBLISHED == pair.contents()
+
+
+@pytest.mark.parametrize("captions", [nothing, linked, renamed])
+def test_a_crash_that_cannot_be_finished_is_undone(tmp_path: Path, captions: Callable[[Piece], None]) -> None:
+    """Somebody took the output's name meanwhile: the captions do not stay behind alone."""
+    pair = Pair(tmp_path)
+    captions(pair.pieces[0])
+    written(tmp_path / "x.mp4", "somebody else's")
+
+    assert not finish_all(pair.pieces)
+    assert {**NOT_PUBLISHED, "x.mp4": "somebody else's"} == pair.contents()
+
+
+def test_an_output_that_is_there_is_done_without_its_captions(tmp_path: Path) -> None:
+    """They were there before it; somebody took them away since."""
+    pair = Pair(tmp_path)
+    renamed(pair.pieces[1])
+    pair.pieces[0].partial.unlink()
+
+    assert finish_all(pair.pieces)
+    assert {"x.mp4": "picture"} == pair.contents()
+
+
+def test_a_piece_s_record_brings_it_back() -> None:
+    """Also where a name is no text."""
+    piece = Piece(partial=OUT / ".x", target=OUT / "録 \udcff.mp4", size_bytes=7, mtime_ns=8)
+
+    assert piece == Piece.from_record(OUT / ".x", json.loads(json.dumps(piece.as_record())))
+
+
+@pytest.mark.parametrize(
+    ("captions", "expected"),
+    [
+        (None, ["x (2).mp4"]),
+        ({}, ["x (2).mp4"]),
+        ({"file": None}, ["x (2).mp4"]),
+        ({"file": {"ending": "", "size_bytes": 0, "mtime_ns": 0}}, ["x (2).mp4"]),
+        ({"file": {"ending": "../x", "size_bytes": 1, "mtime_ns": 1}}, ["x (2).mp4"]),
+        ({"file": {"ending": "mks", "size_bytes": 1, "mtime_ns": 2}}, ["x (2).captions.mks", "x (2).mp4"]),
+        ({"file": {"ending": "ts", "size_bytes": 1, "mtime_ns": 2}}, ["x (2).captions.ts", "x (2).mp4"]),
+    ],
+)
+def test_what_a_child_has_written(captions: dict[str, object] | None, expected: list[str]) -> None:
+    encoded = Encoded(size_bytes=5, mtime_ns=6, receipt={} if captions is None else {"captions": captions})
+    pieces = pieces_of(OUT / "x (2).mp4", OUT / ".p", OUT / ".c", encoded)
+
+    assert expected == [piece.target.name for piece in pieces]
+    assert (5, 6) == (pieces[-1].size_bytes, pieces[-1].mtime_ns)
 
 
 def test_only_a_file_of_the_same_size_and_time_is_the_same(tmp_path: Path) -> None:
