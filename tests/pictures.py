@@ -32,10 +32,10 @@ def deinterlaced(path: Path) -> Iterator[Picture]:
     found = path.stat()
     with (
         open_recording(str(path), found.st_size, found.st_mtime_ns) as recording,
-        demuxed(recording) as (_, media),
+        demuxed(recording) as source,
         av.open(str(path)) as container,
     ):
-        chain = FilterChain(video_plan(media.video[0], VideoRequest(encoder="h264_qsv"), "auto"))
+        chain = FilterChain(video_plan(source.media.video[0], VideoRequest(encoder="h264_qsv"), "auto"))
         for frame in container.decode(video=0):
             yield from map(_picture, chain.push(frame))
         yield from map(_picture, chain.drain())

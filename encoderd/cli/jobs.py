@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from encoderd.cli.job_page import show_page
 from encoderd.cli.output import ConfigOption, JsonOption, complain, explained, say_json, settings_of, size, table
 from encoderd.errors import EncoderdError, JobRefused, NoSuchJob, SettingsError
 from encoderd.jobs import Candidate, Job, JobState, readable
@@ -61,28 +62,7 @@ def show(job: JobArgument, config: ConfigOption = None, json: JsonOption = False
     if json:
         say_json({**_as_json(found), "events": [_event_json(event) for event in events]})
         return
-    typer.echo(f"job {found.id}  {found.state}  {found.watch}: {readable(found.relative_path)}")
-    typer.echo(f"  recording  {size(found.size_bytes)}, priority {found.priority}, attempts {found.attempts}")
-    if found.reason:
-        typer.echo(
-            f"  {found.failure_kind or 'reason'}  {readable(found.reason)}"
-            + (f"\n  → {readable(found.remedy)}" if found.remedy else "")
-        )
-    if found.published is not None:
-        _show_published(found.published)
-    for event in events:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
-        typer.echo(f"  {when}  {event.event:<19} {event.state_to:<9} {readable(event.reason)}".rstrip())
-
-
-def _show_published(published: Any) -> None:
-    receipt = published.get("receipt", {})
-    typer.echo(f"  output     {published.get('path')}, {size(published.get('size_bytes', 0))}")
-    if receipt:
-        granted = ", ".join(f"{name} {value}" for name, value in receipt.get("granted", {}).items())
-        typer.echo(f"  encode     {granted}; {receipt.get('wall_s')} s, {receipt.get('speed_x')}×")
-        for finding in receipt.get("findings", []):
-            typer.echo(f"  {finding['verdict']:<10} {finding['check']}: {finding['evidence']}")
+    show_page(found, events)
 
 
 @app.command()

@@ -126,7 +126,7 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
             _hush_ffmpeg(say_why=not bounded)  # each time: opening an encoder makes it talk again
             bounded = True
 
-    result = encode(request, say_on)
+    result = encode(request, say_on, _process_started_s())
     say(Verified(findings=[finding.as_json() for finding in result.findings]))
     try:
         result.raise_if_unproven()
@@ -137,6 +137,14 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
     written = _synced(request.partial)
     receipt = {**result.receipt, "wall_s": round(time.monotonic() - started_s, 3)}
     say(Encoded(size_bytes=written.st_size, mtime_ns=written.st_mtime_ns, receipt=receipt))
+
+
+def _process_started_s() -> float:
+    """Return when this process began, on the monotonic clock: importing is a part of what a job waits for."""
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:
+        ticks = int(stat.read().rpartition(")")[2].split()[19])  # starttime (proc(5)), since the machine's start
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - age_s
 
 
 def _synced(path: str) -> os.stat_result:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from fractions import Fraction
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import av
 import av.error
 
 from encoderd import __version__
-from encoderd.encode.facts import OutputFacts, TranscodeFacts
-from encoderd.encode.failures import crashed, device, rejected
-from encoderd.encode.granted import differences
+from encoderd.encode.chapters import Chapters
+from encoderd.encode.companions import read_chapters
+from encoderd.encode.damage import Damage, Kind
+from encoderd.encode.facts import TranscodeFacts
+from encoderd.encode.failures import crashed, device, not_wanted, rejected
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
 from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
-from encoderd.encode.probe import demuxed, open_recording
-from encoderd.encode.transcode import Transcode
-from encoderd.encode.verify import decodes_all, judge, verdict
+from encoderd.encode.probe import Recording, demuxed, open_recording
+from encoderd.encode.projection import Projection
+from encoderd.encode.receipt import Build, Made, Run, TimelineFacts, build
+from encoderd.encode.reception import Reception, counts_by_pid, note_reception
+from encoderd.encode.survey import survey
+from encoderd.encode.transcode import NOT_WANTED_REMEDY, Transcode, Transcoded
+from encoderd.encode.verify import decodes_all, judge
+from encoderd.encode.written import OutputFacts
 from encoderd.findings import Finding, blocking, failed
-
-#: Version of the receipt's form; raised when a field changes its meaning.
-RECEIPT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,11 @@ class Judged:
     receipt: dict[str, Any]
 
     def raise_if_unproven(self) -> None:
-        """Raise EncodeFailed with the first failed finding, if any: nothing unproven is published."""
+        """
+        Raise EncodeFailed with the first failed finding, if any, or when too much of the recording is damaged.
+
+        Nothing unproven is published.
+        """
         for finding in blocking(self.findings):
             text = f"The output did not pass verification ({finding.check}): {finding.evidence}."
             if finding.check in _RECORDINGS_FAULT:
@@ -44,18 +53,27 @@ class Judged:
             if finding.check in _ENCODERS_FAULT and self.receipt["asked"]["video"]["encoder"] == "h264_qsv":
                 raise device(text, remedy="A GPU that hangs does this: dmesg | grep -i hang; then encoderd check")
             raise crashed(text, remedy=finding.remedy)
+        damage = self.receipt["damage"]
+        if damage["ratio"] > damage["limit"]:
+            raise rejected(
+                f"Too much of this recording is damaged: {damage['ratio']:.0%} of its time (encode.max_damage_ratio is "
+                f"{damage['limit']:g}): {damage['text']}.",
+                remedy="Look at the antenna and into the recorder's log. To have it nevertheless: a higher "
+                "max_damage_ratio and encoderd queue retry JOB, or encode.keep_damaged.",
+                kept=True,
+            )
 
 
 #: Failed checks that the recording itself explains; the same again would give the same.
 _RECORDINGS_FAULT = frozenset({"source_read", "duration"})
 #: Failed checks that a GPU explains which loses or spoils pictures and says nothing: libavcodec ignores the status of
 #: a frame that was encoded, so a hang can be told by its output alone.
-_ENCODERS_FAULT = frozenset({"frames", "decodes"})
+_ENCODERS_FAULT = frozenset({"frames", "decodes", "likeness"})
 
 
-def encode(request: EncodeRequest, say: Callable[[Message], None]) -> Judged:
+def encode(request: EncodeRequest, say: Callable[[Message], None], process_started_s: float | None = None) -> Judged:
     """
-    Probe, plan, transcode, read back, judge.
+    Probe, look at the pictures, plan, transcode, read back, judge. `process_started_s` is on the monotonic clock.
 
     Raises:
         EncodeFailed: with its kind; the partial file is left for the caller to remove.
@@ -63,31 +81,87 @@ def encode(request: EncodeRequest, say: Callable[[Message], None]) -> Judged:
     started_s = time.monotonic()
     with open_recording(request.source, request.size_bytes, request.mtime_ns) as recording:
         try:
-            with demuxed(recording) as (source, media):
+            with demuxed(recording, request.programme) as source:
+                media = source.media
                 say(_probed(media))
-                plan = make_plan(media, request)
-                facts = Transcode(source, media, plan, request.partial, say).run()
+                chapters = read_chapters(Path(request.chapters)) if request.chapters else Chapters()
+                plan = make_plan(media, request, _looks(recording, media), source.examples, chapters)
+                transcode = Transcode(source, recording.fd, plan, request, say, process_started_s)
+                done = transcode.run()
             encoded_s = time.monotonic() - started_s
-            output, findings = _read_back(request, media, plan, facts, say)
+            damage = _assessed(media, done, transcode.reception)
+            output, findings = _read_back(request, media, done, damage, say)
         finally:
             # Before all else, a failure's own words too: what was read while it changed proves nothing.
             recording.check_unchanged()
-    receipt = _receipt(request, media, plan, facts, output, findings)
-    span_s = max((float(stream.end_s) for stream in facts.streams if stream.end_s is not None), default=0.0)
-    receipt["encode_wall_s"] = round(encoded_s, 3)
-    receipt["duration_s"] = round(span_s, 3)
-    receipt["speed_x"] = round(span_s / encoded_s, 2) if encoded_s else 0.0
-    receipt["fps"] = round(facts.packets_encoded / encoded_s, 1) if encoded_s else 0.0
-    return Judged(findings=findings, receipt=receipt)
+    if output is not None:
+        too_large = Projection(media.size_bytes, request.max_size_ratio).judge_final(output.size_bytes)
+        if too_large and not blocking(findings):
+            raise not_wanted(too_large, NOT_WANTED_REMEDY)
+    facts = done.facts
+    made = Made(
+        build=Build(encoderd=__version__, pyav=av.__version__, ffmpeg=av.ffmpeg_version_info),
+        request=request,
+        media=media,
+        plan=done.plan,
+        facts=facts,
+        run=Run(
+            encode_wall_s=encoded_s,
+            startup_s=facts.startup_s,
+            peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            pace=facts.pace.rows,
+        ),
+        damage=damage,
+        timeline=TimelineFacts(
+            discontinuities=facts.discontinuities,
+            discontinuity_count=facts.discontinuity_count,
+            gaps=facts.gaps,
+            gap_count=facts.gap_count,
+            outlier_count=facts.outlier_count,
+            duplicate_count=facts.duplicate_count,
+            largest_skew_s=facts.largest_skew_s,
+        ),
+        output=output,
+        proof=done.proof,
+        captions=None if done.captions is None else done.captions.as_json(),
+        chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in plan.chapters],
+    )
+    return Judged(findings=findings, receipt=build(made, findings))
+
+
+def _looks(recording: Recording, media: MediaInfo) -> tuple[Any, ...]:
+    video = next((stream for stream in media.video if min(stream.width, stream.height) >= 2), None)
+    return () if video is None else survey(f"/proc/self/fd/{recording.fd}", media, video)
+
+
+def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None) -> Damage:
+    """Put together what the threads noted, and what is known only now."""
+    facts, log = done.facts, done.damage
+    for gap in facts.gaps:
+        log.note(Kind.GAP, gap["at_s"], int(gap["stream"]), span_s=gap["step_s"])
+    if facts.frames_refused:
+        log.note(Kind.REFUSED, 0.0, 0, amount=facts.frames_refused)
+    counts: dict[int, dict[str, int]] = {}
+    if reception is not None:
+        pids = {video.pid: 0 for video in media.video if video.index == done.plan.video.index}
+        pids |= {audio.pid: number for number, audio in enumerate(media.audio, start=1)}
+        note_reception(log, reception.counter, facts, pids)
+        counts = counts_by_pid(reception.counter)
+    return log.assess(_span_s(facts), counts)
+
+
+def _span_s(facts: TranscodeFacts) -> float:
+    return max((float(stream.end_s) for stream in facts.streams if stream.end_s is not None), default=0.0)
 
 
 def _read_back(
     request: EncodeRequest,
     media: MediaInfo,
-    plan: EncodePlan,
-    facts: TranscodeFacts,
+    done: Transcoded,
+    damage: Damage,
     say: Callable[[Message], None],
 ) -> tuple[OutputFacts | None, list[Finding]]:
+    plan: EncodePlan = done.plan
     reported_s = 0.0
 
     def alive(share: float) -> None:
@@ -99,7 +173,7 @@ def _read_back(
                 Progress(
                     phase="verifying",
                     out_time_s=0.0,
-                    frames=facts.packets_encoded,
+                    frames=done.facts.packets_encoded,
                     fps=0.0,
                     speed_x=0.0,
                     size_bytes=0,
@@ -109,11 +183,11 @@ def _read_back(
 
     try:
         whole = decodes_all(request.verify, request.video.encoder)
-        output = read_back(request.partial, plan.muxer, whole, alive)
+        output = read_back(request.partial, plan.muxer, whole, alive, done.proof)
     except (av.error.FFmpegError, OSError) as error:
         evidence = f"the output cannot be opened: {error}"
         return None, [failed("opens", evidence, "See the job's log: encoderd logs JOB")]
-    return output, judge(media, plan, facts, output)
+    return output, judge(media, plan, done.facts, output, damage=damage, proof=done.proof)
 
 
 def _probed(media: MediaInfo) -> Probed:
@@ -125,41 +199,5 @@ def _probed(media: MediaInfo) -> Probed:
         f"audio {audio.codec} {audio.sample_rate_hz} Hz {audio.layout} {audio.language} (pid {audio.pid:#x})"
         for audio in media.audio
     ]
+    streams += [f"captions {one.codec} {one.language} (pid {one.pid:#x})" for one in media.captions]
     return Probed(format=media.format, duration_s=float(media.duration_s or 0), streams=[*streams, *media.other])
-
-
-def _receipt(
-    request: EncodeRequest,
-    media: MediaInfo,
-    plan: EncodePlan,
-    facts: TranscodeFacts,
-    output: OutputFacts | None,
-    findings: list[Finding],
-) -> dict[str, Any]:
-    return {
-        "receipt": RECEIPT_VERSION,
-        "encoderd": __version__,
-        "pyav": av.__version__,
-        "ffmpeg": av.ffmpeg_version_info,
-        "job": request.job,
-        "verdict": str(verdict(findings)),
-        "asked": _plain(asdict(request)),
-        "granted": facts.granted,
-        "differences": differences(plan.video.asked, facts.granted),
-        "source": _plain(asdict(media)),
-        "plan": _plain({"audio": [asdict(audio) for audio in plan.audio], "notes": list(plan.notes)}),
-        "facts": _plain(asdict(facts)),
-        "output": None if output is None else _plain(asdict(output)),
-        "findings": [finding.as_json() for finding in findings],
-    }
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON can hold it: fractions become seconds or ratios with 6 digits."""
-    if isinstance(value, Fraction):
-        return round(float(value), 6)
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -1,9 +1,10 @@
-"""What happened on the way from source to output, and what the written file holds: numbers for the judgement."""
+"""What happened on the way from source to output: numbers for the judgement and the receipt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any, ClassVar
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,12 +35,45 @@ class StreamFacts:
         self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
 
 
+@dataclass(slots=True)
+class Trail:
+    """
+    How some counters went together: rows of `width` integers, in the order they were added.
+
+    A recording of many hours costs no more than a short one: when MOST rows are there, every second one goes, and from
+    then on only every second new one is kept, and so on. The first row always stays.
+    """
+
+    width: int
+    rows: list[tuple[int, ...]] = field(default_factory=list)
+    _every: int = 1
+    _skipped: int = 0
+
+    MOST: ClassVar[int] = 4096
+
+    def add(self, *row: int) -> None:
+        assert len(row) == self.width
+        self._skipped += 1
+        if self.rows and self._skipped < self._every:
+            return
+        self._skipped = 0
+        self.rows.append(row)
+        if len(self.rows) >= self.MOST:
+            del self.rows[1::2]
+            self._every *= 2
+
+
 @dataclass(slots=True, kw_only=True)
 class TranscodeFacts:
     """What happened, for verification and the receipt. `streams` is in the order of the output's streams."""
 
     streams: list[StreamFacts]
     frames_decoded: int = 0
+    frames_filtered: int = 0  # came out of the filters
+    frames_held: int = 0  # of these, repeated in gaps
+    frames_left_out: int = 0  # repeats of telecined film
+    frames_due: int = 0  # had to come out of the filters
+    captions_lost: int = 0  # caption triplets of left out pictures that found no other picture
     frames_encoded: int = 0  # given to the encoder
     packets_encoded: int = 0  # got from it
     decode_errors: int = 0
@@ -49,38 +83,14 @@ class TranscodeFacts:
     geometry_changes: int = 0
     last_position: int = 0  # byte offset of the last packet read
     read_error: str = ""  # why reading ended before the end of the file, in FFmpeg's words
+    startup_s: float = 0.0  # from the start of the process to the first encoded packet
+    places: Trail = field(default_factory=lambda: Trail(2))  # (output time in ms, byte position) as it was read
+    pace: Trail = field(default_factory=lambda: Trail(3))  # (output time in ms, wall time in ms, bytes written)
     granted: dict[str, str] = field(default_factory=dict)
-    discontinuities: list[dict[str, float]] = field(default_factory=list)
-    gaps: list[dict[str, float]] = field(default_factory=list)  # "stream" is its place in `streams`
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputStream:
-    """One stream as found in the written file; times in seconds, `packets` counted by reading all of them."""
-
-    codec: str
-    kind: str  # "video" or "audio"
-    packets: int
-    start_s: Fraction | None
-    end_s: Fraction | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedSpot:
-    """A stretch of the output that was decoded: where in seconds, how many frames came, what went wrong ("")."""
-
-    place: str  # "start", "middle", "end" or "all"
-    at_s: float
-    frames: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFacts:
-    """The written file, read back. `width` × `height` in pixels as decoded."""
-
-    size_bytes: int
-    streams: tuple[OutputStream, ...]
-    spots: tuple[DecodedSpot, ...]
-    width: int
-    height: int
+    discontinuities: list[dict[str, Any]] = field(default_factory=list)  # "at_s", "step_s", "stream", "kind"
+    gaps: list[dict[str, Any]] = field(default_factory=list)  # "stream" is its place in `streams`
+    discontinuity_count: int = 0
+    gap_count: int = 0
+    outlier_count: int = 0
+    duplicate_count: int = 0
+    largest_skew_s: float = 0.0

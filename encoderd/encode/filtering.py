@@ -1,4 +1,4 @@
-"""Decoded frames → frames the encoders take: pictures deinterlaced and of one size, audio of one form."""
+"""Decoded frames → frames the encoders take: pictures deinterlaced and of one size."""
 
 from __future__ import annotations
 
@@ -7,49 +7,80 @@ from fractions import Fraction
 
 import av.error
 import av.filter
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.video.frame import VideoFrame
 
-from encoderd.encode.plan import AudioPlan
+from encoderd.encode.cadence import GAP_FRAMES, FilmCadence, HeldPictures
+from encoderd.encode.deinterlacing import Method
+from encoderd.encode.pictures import WIDEST_SAMPLE, PictureForm
 from encoderd.encode.pyav import shown_at
-from encoderd.encode.video_plan import VideoPlan
+from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan, aspect_of, filters_for, labelled
 
-#: Matrix coefficients that can be converted into each other → libavutil's names. Source: ITU-T H.273, table 4.
-_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
-_FULL = 2  # color_range
-_SAME = {6: 5}  # two names of BT.601's matrix
-
-Form = tuple[int, int, str, int, int]  # width, height, pixel format, matrix, range
+#: Progressive pictures in a row after which a film's weaving is left until the next interlaced one. Telecined film may
+#: be flagged progressive where a picture is whole, but never for a second.
+PROGRESSIVE_RUN = 30
+#: The lens makes pictures so many samples wide, times the aspect; ratios of numbers up to 64 are told apart by it.
+_LENS_WIDTH, _LENS_DENOMINATOR = 4096, 64
+#: What a lens shows that cannot see: no picture has this aspect.
+_BLIND = Fraction(7, 5)
 
 
 class FilterChain:
     """
-    The plan's filters; rebuilt at the frame where size, pixel format or colours change.
+    The plan's filters; rebuilt at the frame where size, shape, pixel format, colours or rotation change.
 
-    `push` and `drain` yield VideoFrames of the planned size and pixel format, pts in their own time_base. A recording
-    that changes its resolution goes on in one geometry: what differs from the plan is scaled to it, and colours are
-    converted to the ones the output is tagged with. Frames that no filter takes (a damaged header may claim any size)
-    are left out; `refused` counts them.
+    `push` and `drain` yield VideoFrames of the planned size and pixel format, pts in VIDEO_TIME_BASE. A recording
+    that changes its resolution goes on in one geometry: what differs from the plan is deinterlaced, then scaled with
+    its aspect kept, and colours are converted to the ones the output is tagged with. With `video_gaps` "hold" the last
+    picture is repeated through gaps.
+
+    `rebuilds` counts changes of form. Frames that no filter takes (a damaged header may claim any size) are left out;
+    `refused` counts them, `held` the repeats, `left_out` those of film, `captions_lost` caption triplets that found no
+    picture to go with.
     """
 
-    def __init__(self, plan: VideoPlan) -> None:
+    def __init__(self, plan: VideoPlan, video_gaps: str = "keep") -> None:
         self._plan = plan
+        self._rate = plan.source_rate or plan.frame_rate
         self._graph: av.filter.Graph | None = None
-        self._form: Form | None = None
+        self._form: PictureForm | None = None
+        self._lens = Lens()
+        self._cadence = FilmCadence(self._rate) if plan.deinterlacing.decimated else None
+        self._hold = HeldPictures(self._rate) if video_gaps == "hold" else None
+        self._film = False
+        self._progressive_run = 0
+        self._last: tuple[int | None, bool] = (None, False)  # pts, interlaced
+        self._last_field: int | None = None  # pts, of what came out
         self.rebuilds = 0
         self.refused = 0
+        self._taken = 0
+
+    @property
+    def due(self) -> int:
+        """Return how many frames must have come out, once drained; fewer were lost in the filters."""
+        return self._taken + self.held - self.left_out
+
+    @property
+    def held(self) -> int:
+        return 0 if self._hold is None else self._hold.held
+
+    @property
+    def left_out(self) -> int:
+        return 0 if self._cadence is None else self._cadence.left_out
+
+    @property
+    def captions_lost(self) -> int:
+        return 0 if self._cadence is None else self._cadence.captions.lost + self._cadence.captions.waiting
 
     def push(self, frame: VideoFrame) -> Iterator[VideoFrame]:
         """Give a decoded frame in, yield those that come out; one of a form that no graph takes counts as refused."""
-        self._label(frame)
-        form = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
-        if form != self._form:
+        form = self._form_of(frame)
+        film = self._is_film(frame)
+        if form != self._form or film is not self._film or self._is_gap(frame):
             yield from self.drain()
-            self.rebuilds += self._form is not None
-            self._form = form
+            self.rebuilds += self._form is not None and form != self._form
+            self._form, self._film = form, film
             try:
-                self._graph = self._build(frame, form)
+                self._graph = self._build(form, frame.time_base or VIDEO_TIME_BASE)
             except MemoryError:
                 raise
             except av.error.FFmpegError:
@@ -57,93 +88,172 @@ class FilterChain:
         if self._graph is None:
             self.refused += 1
             return
-        self._graph.push(frame)
-        yield from self._pull()
-
-    def _label(self, frame: VideoFrame) -> None:
-        """
-        Take colours that are not told, or cannot be converted, for the planned ones.
-
-        Otherwise a picture without tags would be converted from a default that nobody meant.
-        """
-        planned, found = self._plan.colorspace, int(frame.colorspace)
-        convertible = planned in _MATRICES and found in _MATRICES
-        if not convertible or _SAME.get(planned, planned) == _SAME.get(found, found):
-            frame.colorspace = planned
-        if (int(frame.color_range) == _FULL) == (self._plan.color_range == _FULL) or not int(frame.color_range):
-            frame.color_range = self._plan.color_range
+        interlaced = self._plan.deinterlacing.every or bool(frame.interlaced_frame)
+        self._last = (frame.pts, interlaced)
+        self._taken += 2 if interlaced and self._plan.deinterlacing.method is Method.FIELD else 1
+        try:
+            self._graph.push(frame)
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            self._refuse()
+            return
+        yield from self._shown(self._pull())
 
     def drain(self) -> Iterator[VideoFrame]:
         """Yield what the filters still hold; the next push builds them anew."""
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._pull()
+            yield from self._shown(self._pull())
             self._graph = None
+        if self._cadence is not None:
+            yield from self._with_held(self._cadence.drain())
+
+    def _form_of(self, frame: VideoFrame) -> PictureForm:
+        """Return the frame's form; its colours are changed to those that it is converted from."""
+        colours = labelled(self._plan, (frame.width, frame.height), int(frame.colorspace), int(frame.color_range))
+        frame.colorspace, frame.color_range = colours.matrix, colours.range
+        if hasattr(frame, "color_primaries"):  # PyAV 14.2 has none, and FFmpeg 7.1 does not ask for them
+            # Nothing here converts these two, and libswscale refuses numbers that a damaged header made up.
+            frame.color_primaries, frame.color_trc = self._plan.color_primaries, self._plan.color_trc
+        aspect = aspect_of(self._plan, (frame.width, frame.height), self._lens.aspect(frame))
+        return PictureForm(
+            width=frame.width,
+            height=frame.height,
+            sample_aspect_ratio=aspect,
+            pix_fmt=frame.format.name,
+            colours=colours,
+            rotation=int(frame.rotation),
+        )
+
+    def _refuse(self) -> None:
+        """Count a frame that a filter refuses when it sees it; the next one gets new filters."""
+        self._graph, self._form = None, None
+        self._taken -= 1
+        self.refused += 1
+
+    def _is_film(self, frame: VideoFrame) -> bool:
+        """Whether a film's fields are to be woven here; of other recordings never."""
+        if self._plan.deinterlacing.method is not Method.IVTC:
+            return False
+        if frame.interlaced_frame or self._plan.deinterlacing.every:
+            self._progressive_run = 0
+            return True
+        self._progressive_run += 1
+        return self._film and self._progressive_run < PROGRESSIVE_RUN
+
+    def _is_gap(self, frame: VideoFrame) -> bool:
+        """Whether the last frame's second field would be shown in the middle of a gap: its time is halfway."""
+        pts, interlaced = self._last
+        if self._plan.deinterlacing.method is not Method.FIELD or not interlaced or pts is None or frame.pts is None:
+            return False
+        return (frame.pts - pts) * (frame.time_base or VIDEO_TIME_BASE) > GAP_FRAMES / self._rate
 
     def _pull(self) -> Iterator[VideoFrame]:
-        assert self._graph is not None
-        while True:
+        while self._graph is not None:
             try:
                 frame = self._graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
+            except MemoryError:
+                raise
+            except av.error.FFmpegError:
+                self._refuse()
+                return
             assert isinstance(frame, VideoFrame)
-            frame.pts = shown_at(frame.pts)
+            pts = shown_at(frame.pts)
+            # Deinterlacers halve the time base, other filters do not; what follows compares times across rebuilds.
+            at = None if pts is None else round(pts * Fraction(frame.time_base or VIDEO_TIME_BASE) / VIDEO_TIME_BASE)
+            frame.pts, frame.time_base = self._time_of(at), VIDEO_TIME_BASE
             frame.pict_type = 0  # the source's picture types are not the encoder's business
             yield frame
 
-    def _build(self, frame: VideoFrame, form: Form) -> av.filter.Graph:
-        width, height, pix_fmt, colorspace, color_range = form
-        plan = self._plan
-        aspect = plan.sample_aspect_ratio or Fraction(1)
-        time_base = frame.time_base or Fraction(1, 90_000)
-        graph = av.filter.Graph()
-        source = graph.add(
-            "buffer",
-            f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base={time_base.numerator}/{time_base.denominator}"
+    def _time_of(self, pts: int | None) -> int | None:
+        """Of a frame that stands alone, bwdif gives both fields the same time: the second is half a frame later."""
+        if self._plan.deinterlacing.method is Method.FIELD and pts is not None and pts == self._last_field:
+            pts += round(1 / (2 * self._rate * VIDEO_TIME_BASE))
+        self._last_field = pts
+        return pts
+
+    def _shown(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        if self._cadence is None:
+            yield from self._with_held(frames)
+            return
+        for frame in frames:
+            yield from self._with_held(self._cadence.push(frame, film=self._film))
+
+    def _with_held(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        for frame in frames:
+            if self._hold is not None:
+                yield from self._hold.before(frame)
+            yield frame
+
+    def _build(self, form: PictureForm, time_base: Fraction) -> av.filter.Graph:
+        aspect = form.sample_aspect_ratio or Fraction(1)
+        arguments = (
+            f"video_size={form.width}x{form.height}:pix_fmt={form.pix_fmt}"
+            f":time_base={time_base.numerator}/{time_base.denominator}"
             f":pixel_aspect={aspect.numerator}/{aspect.denominator}"
-            f":colorspace={colorspace}:range={color_range}",
+            f":colorspace={form.colours.matrix}:range={form.colours.range}"
         )
-        chain = [source, *(graph.add(name, arguments) for name, arguments in plan.filters[:-1])]
-        if (width, height) != (plan.width, plan.height):
-            if (width // 2 * 2, height // 2 * 2) == (plan.width, plan.height):
-                chain.append(graph.add("crop", f"{plan.width}:{plan.height}:0:0"))
-            else:
-                chain.append(graph.add("scale", f"{plan.width}:{plan.height}:flags=bicubic"))
-        name, arguments = plan.filters[-1]
-        if colorspace != plan.colorspace:
-            arguments += f":color_spaces={_MATRICES[plan.colorspace]}"
-        if color_range != plan.color_range:
-            arguments += f":color_ranges={'pc' if plan.color_range == _FULL else 'tv'}"
-        chain += [graph.add(name, arguments), graph.add("buffersink")]
-        graph.link_nodes(*chain)
-        graph.configure()
-        return graph
+        if self._plan.deinterlacing.method is Method.FIELD:
+            # By the rate bwdif knows how many captions go with each field; without, both fields get those of the frame.
+            arguments += f":frame_rate={self._rate.numerator}/{self._rate.denominator}"
+        return _graph(("buffer", arguments), *filters_for(self._plan, form, film=self._film), ("buffersink", ""))
 
 
-class AudioChain:
+class Lens:
     """
-    The resampler of one audio stream; rebuilt where the source changes its rate, channels or sample format.
+    Tells the sample aspect ratio of a decoded frame, which PyAV does not.
 
-    A broadcast goes from stereo to 5.1 and back with each programme; the output's AAC has one form.
+    The scaler evaluates its expressions with each frame's own ratio: a corner of the picture is made so wide that the
+    width tells it. Source: ffmpeg-filters, scale: eval=frame, sar.
     """
 
-    def __init__(self, plan: AudioPlan) -> None:
-        self._plan = plan
-        self._resampler: AudioResampler | None = None
-        self._form: tuple[str, str, int] | None = None
+    def __init__(self) -> None:
+        self._graph: av.filter.Graph | None = None
+        self._form: tuple[int, int, str, int, int] | None = None
 
-    def push(self, frame: AudioFrame) -> list[AudioFrame]:
-        form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        held: list[AudioFrame] = []
-        if form != self._form or self._resampler is None:
-            held = self.drain()
-            self._resampler = AudioResampler(format="fltp", layout=self._plan.layout, rate=self._plan.sample_rate_hz)
-            self._form = form
-        return held + self._resampler.resample(frame)
+    def aspect(self, frame: VideoFrame) -> Fraction | None:
+        """Return the ratio, 1 when none is told; None where libavfilter (7.1) cannot see it or it is no picture's."""
+        form = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
+        if form != self._form:
+            self._form, self._graph = form, None
+            try:
+                self._graph = self._build(*form)
+            except MemoryError:
+                raise
+            except av.error.FFmpegError:
+                return None
+        if self._graph is None:
+            return None
+        try:
+            self._graph.push(frame)
+            seen = self._graph.pull()
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            return None
+        assert isinstance(seen, VideoFrame)
+        found = Fraction(seen.width, _LENS_WIDTH)
+        if abs(found - _BLIND) < Fraction(1, 1000) or not 1 / WIDEST_SAMPLE <= found <= WIDEST_SAMPLE:
+            return None
+        return found.limit_denominator(_LENS_DENOMINATOR)
 
-    def drain(self) -> list[AudioFrame]:
-        """Return what the resampler still holds; the next push builds it anew."""
-        held: list[AudioFrame] = [] if self._resampler is None else self._resampler.resample(None)
-        self._resampler = None
-        return [frame for frame in held if frame is not None]
+    def _build(self, width: int, height: int, pix_fmt: str, matrix: int, value_range: int) -> av.filter.Graph:
+        return _graph(
+            (
+                "buffer",
+                f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base=1/90000:colorspace={matrix}"
+                f":range={value_range}:pixel_aspect={_BLIND.numerator}/{_BLIND.denominator}",
+            ),
+            ("crop", f"{min(width, 16)}:{min(height, 16)}:0:0"),
+            ("scale", f"w=clip(round({_LENS_WIDTH}*sar)\\,1\\,32768):h=2:eval=frame:flags=neighbor"),
+            ("buffersink", ""),
+        )
+
+
+def _graph(*chain: tuple[str, str]) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    graph.link_nodes(*(graph.add(name, arguments) for name, arguments in chain)).configure()
+    return graph

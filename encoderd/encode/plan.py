@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from encoderd.encode.audio_plan import AudioPlan, audio_plans
+from encoderd.encode.chapters import Chapter, Chapters, container_metadata
 from encoderd.encode.failures import rejected
-from encoderd.encode.media import AudioInfo, CaptionInfo, MediaInfo
+from encoderd.encode.media import CaptionInfo, MediaInfo
 from encoderd.encode.messages import EncodeRequest
+from encoderd.encode.pictures import Look
 from encoderd.encode.video_plan import VideoPlan, video_plan
 
 #: MP4's edit lists count in this clock; its default of 1 ms would move the first picture.
 MOVIE_TIMESCALE = 90_000
-#: Audio that MP4 and Matroska take as it is.
-COPIED_AUDIO = frozenset({"aac", "ac3", "eac3"})
-#: What AAC can do. Source: ISO/IEC 14496-3, table 1.18 (sampling frequency index).
-AAC_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
 #: libavformat's names of the two containers.
 MUXERS = {"mp4": "mp4", "mkv": "matroska"}
 #: The mark in the output by which encoderd knows its own work and never encodes it again.
 COMMENT = "Encoded by encoderd"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioPlan:
-    """
-    One audio track: copied when `bit_rate_bps` is 0, else decoded and encoded to AAC at that rate, with
-    `sample_rate_hz` and `layout` ("mono", "stereo", "5.1") however often the source changes its own. `channel` is -1
-    for all of them, else the one of a dual mono stream (0 main, 1 sub) that becomes this track.
-    """
-
-    index: int
-    codec: str
-    bit_rate_bps: int
-    sample_rate_hz: int
-    layout: str
-    language: str
-    title: str
-    default: bool
-    also: tuple[int, ...] = ()
-    channel: int = -1
-
-    @property
-    def copied(self) -> bool:
-        return self.bit_rate_bps == 0
+NO_CHAPTERS = Chapters()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +37,22 @@ class EncodePlan:
     notes: tuple[str, ...]
     inside: tuple[CaptionInfo, ...] = ()
     beside: tuple[CaptionInfo, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    chapters: tuple[Chapter, ...] = ()
 
 
-def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
+def make_plan(
+    media: MediaInfo,
+    request: EncodeRequest,
+    looks: Sequence[Look] = (),
+    examples: Mapping[int, bytes] | None = None,
+    chapters: Chapters = NO_CHAPTERS,
+) -> EncodePlan:
     """
     Decide what becomes of each stream of `media`.
+
+    `looks` are what the pictures are like at several places, `examples` a packet of each audio stream in the form that
+    most of it has.
 
     Raises:
         EncodeFailed: there is no video to encode.
@@ -88,37 +76,21 @@ def make_plan(media: MediaInfo, request: EncodeRequest) -> EncodePlan:
         )
     notes = [f"video stream {other.index} ({other.codec}) left out" for other in media.video if other is not video]
     notes += [f"left out: {other}" for other in media.other]
-    audio = []
-    for stream in media.audio:
-        if stream.sample_rate_hz and stream.channels:
-            audio.append(_audio_plan(stream, request))
-        else:
-            notes.append(f"audio stream {stream.index} ({stream.codec}) left out: no sample rate or channels in it")
+    audio, audio_notes = audio_plans(media, request, examples)
+    pictures = video_plan(video, request.video, request.deinterlace, looks)
+    comment = f"{COMMENT}, job {request.job}"
+    inside = media.captions if request.container == "mkv" else ()
     return EncodePlan(
-        video=video_plan(video, request.video, request.deinterlace),
-        audio=tuple(audio),
+        video=pictures,
+        audio=audio,
         muxer=MUXERS[request.container],
         muxer_options={"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
         if request.container == "mp4"
         else {},
-        comment=f"{COMMENT}, job {request.job}",
-        notes=(*media.notes, *notes),
-    )
-
-
-def aac_layout(channels: int) -> str:
-    """Return the layout that AAC gets for a source of so many channels: mono, stereo, or 5.1 for more."""
-    return {1: "mono", 2: "stereo"}.get(channels, "5.1" if channels >= 6 else "stereo")
-
-
-def _audio_plan(stream: AudioInfo, request: EncodeRequest) -> AudioPlan:
-    return AudioPlan(
-        index=stream.index,
-        codec=stream.codec,
-        bit_rate_bps=0 if stream.codec in COPIED_AUDIO else request.audio_bit_rate_bps,
-        sample_rate_hz=min(AAC_RATES_HZ, key=lambda rate_hz: (abs(rate_hz - stream.sample_rate_hz), -rate_hz)),
-        layout=aac_layout(stream.channels),
-        language=stream.language,
-        title=stream.title,
-        default=stream.default,
+        comment=comment,
+        notes=(*media.notes, *notes, *pictures.notes, *audio_notes, *chapters.notes),
+        inside=inside,
+        beside=() if inside else media.captions,
+        metadata=container_metadata(media.service, chapters.metadata, comment),
+        chapters=chapters.chapters,
     )

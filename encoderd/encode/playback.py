@@ -1,11 +1,16 @@
-"""Reads a written file back, as a player would: all packets, and frames decoded at start, middle and end, or all."""
+"""
+Reads a written file back, as a player would: all packets, and frames decoded at start, middle and end, or all.
+
+What was decoded beside the encode (`proof`) is not decoded again when the file holds the very same packets.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -15,13 +20,16 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from encoderd.encode.facts import DecodedSpot, OutputFacts, OutputStream
+from encoderd.encode.nal_units import VideoCrc
 from encoderd.encode.pyav import last_duration, open_input
+from encoderd.encode.written import DecodedSpot, OutputFacts, OutputStream, PictureTags, ProofFacts
 
 #: Frames that are decoded at each place of a quick look.
 QUICK_FRAMES = 12
 #: A decoder's options that let damage raise instead of being painted over.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+#: Packets after which no picture of an earlier time can come. Source: ITU-T H.264, A.3.1: at most 16 frames are kept.
+_MOST_REORDERED = 64
 
 
 @dataclass(slots=True)
@@ -40,6 +48,7 @@ class _Counted:
     first_dts: int | None = None
     last_dts: int = 0
     longest_step: int = 0
+    backward: int = 0
 
     def count(self, packet: Packet[Any]) -> None:
         if packet.pts is None:
@@ -51,6 +60,8 @@ class _Counted:
         if packet.dts is not None:
             if self.first_dts is None:
                 self.first_dts = self.last_dts = packet.dts
+            elif packet.dts <= self.last_dts:
+                self.backward += 1
             self.longest_step = max(self.longest_step, packet.dts - self.last_dts)
             self.last_dts = packet.dts
 
@@ -64,45 +75,115 @@ class _Counted:
         return self.last + duration
 
 
-def read_back(path: str, muxer: str, full: bool, alive: Callable[[float], None]) -> OutputFacts:
+@dataclass(slots=True)
+class _Shown:
+    """
+    The times at which pictures are shown: which of them two pictures have.
+
+    Packets come in the order of decoding; a picture overtakes at most sixteen (H.264's largest buffer), so that the
+    times before the earliest of the last few are done with.
+    """
+
+    repeated: int = 0
+    _recent: set[int] = field(default_factory=set)
+    _order: deque[int] = field(default_factory=deque)
+
+    def count(self, pts: int) -> None:
+        if pts in self._recent:
+            self.repeated += 1
+            return
+        self._recent.add(pts)
+        self._order.append(pts)
+        if len(self._order) > _MOST_REORDERED:
+            self._recent.discard(self._order.popleft())
+
+
+def read_back(
+    path: str, muxer: str, full: bool, alive: Callable[[float], None], proof: ProofFacts | None = None
+) -> OutputFacts:
     """
     Return what is really in the file. `alive` is called now and then with the share (0…1) that was read.
+
+    `full` asks for all of it to be decoded, which a `proof` of the same packets has done already.
 
     Raises:
         av.error.FFmpegError, OSError: the file cannot even be opened.
     """
     size = os.stat(path).st_size
-    counted: dict[int, _Counted] = {}
+    crc = None if proof is None else VideoCrc(start_codes=False)
     with _open(path, muxer) as container:
-        for number, packet in enumerate(container.demux()):
-            if packet.size:
-                counted.setdefault(packet.stream_index, _Counted()).count(packet)
-            if number % 2048 == 0:
-                alive(min(1.0, (packet.pos or 0) / size) if size else 1.0)
-        streams = tuple(
-            OutputStream(
-                codec=stream.codec_context.name if stream.codec_context is not None else "",
-                kind=stream.type,
-                packets=counted.get(stream.index, _Counted()).packets,
-                start_s=_seconds(counted.get(stream.index, _Counted()).start, stream.time_base),
-                end_s=_seconds(counted.get(stream.index, _Counted()).end(stream), stream.time_base),
-            )
-            for stream in container.streams
-        )
+        counted, shown = _counted(container, size, crc, alive)
+        streams = tuple(_stream(stream, counted.get(stream.index, _Counted())) for stream in container.streams)
         video = container.streams.video[0] if container.streams.video else None
         width, height = (video.codec_context.width, video.codec_context.height) if video is not None else (0, 0)
+        tags = None if video is None else _tags(video)
     spots: tuple[DecodedSpot, ...] = ()
     if video is not None:
         span = next(stream for stream in streams if stream.kind == "video")
         start_s, end_s = float(span.start_s or 0), float(span.end_s or 0)
-        if full:
+        proven = proof is not None and crc is not None and proof.crc == crc.value and proof.packets == span.packets
+        if full and not proven:
             spots = (_decode(path, muxer, "all", None, end_s, alive),)
         else:
             middle_s = start_s + (end_s - start_s) / 2
             places = (("start", start_s), ("middle", middle_s), ("end", end_s))
             with ThreadPoolExecutor(len(places)) as pool:  # each opens the file for itself
                 spots = tuple(pool.map(lambda at: _decode(path, muxer, at[0], at[1], end_s, alive), places))
-    return OutputFacts(size_bytes=size, streams=streams, spots=spots, width=width, height=height)
+        if proof is not None and proven:
+            spots += (DecodedSpot(place="beside", at_s=start_s, frames=proof.frames, error=proof.error),)
+    return OutputFacts(
+        size_bytes=size,
+        streams=streams,
+        spots=spots,
+        width=width,
+        height=height,
+        tags=tags,
+        video_crc=None if crc is None else crc.value,
+        repeated_pts=shown.repeated,
+    )
+
+
+def _counted(
+    container: InputContainer, size: int, crc: VideoCrc | None, alive: Callable[[float], None]
+) -> tuple[dict[int, _Counted], _Shown]:
+    """Read all packets; count them by stream, and the times and the checksum of the first video stream's."""
+    counted: dict[int, _Counted] = {}
+    shown = _Shown()
+    first_video = container.streams.video[0].index if container.streams.video else -1
+    for number, packet in enumerate(container.demux()):
+        if packet.size:
+            counted.setdefault(packet.stream_index, _Counted()).count(packet)
+            if packet.stream_index == first_video:
+                if packet.pts is not None:
+                    shown.count(packet.pts)
+                if crc is not None:
+                    crc.add(bytes(packet))
+        if number % 2048 == 0:
+            alive(min(1.0, (packet.pos or 0) / size) if size else 1.0)
+    return counted, shown
+
+
+def _stream(stream: Stream, counted: _Counted) -> OutputStream:
+    return OutputStream(
+        codec=stream.codec_context.name if stream.codec_context is not None else "",
+        kind=stream.type,
+        packets=counted.packets,
+        start_s=_seconds(counted.start, stream.time_base),
+        end_s=_seconds(counted.end(stream), stream.time_base),
+        backward=counted.backward,
+    )
+
+
+def _tags(video: VideoStream) -> PictureTags:
+    """The container's sample aspect ratio where it has one: players take it before the bitstream's."""
+    context: Any = video.codec_context
+    return PictureTags(
+        sample_aspect_ratio=Fraction(video.sample_aspect_ratio or context.sample_aspect_ratio or 0),
+        color_primaries=int(context.color_primaries),
+        color_trc=int(context.color_trc),
+        colorspace=int(context.colorspace),
+        color_range=int(context.color_range),
+    )
 
 
 def _open(path: str, muxer: str) -> InputContainer:

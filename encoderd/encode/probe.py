@@ -11,32 +11,37 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import av.error
-from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Stream
-from av.video.stream import VideoStream
 
 from encoderd.encode import transport_stream
+from encoderd.encode.audio_examples import audio_examples
+from encoderd.encode.contents import is_known, media_info
+from encoderd.encode.elementary_streams import Kind
 from encoderd.encode.failures import crashed, rejected, source_changed
-from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
-from encoderd.encode.pyav import disposition, open_input, pixel_format
+from encoderd.encode.joined_input import PLACE_BYTES, joining_prefix, open_joined
+from encoderd.encode.media import MediaInfo, Service
+from encoderd.encode.programmes import Choice, choose, late_pids, layout, with_components
+from encoderd.encode.pyav import open_input
+from encoderd.encode.service_information import read_services, service
+from encoderd.encode.transport_stream import NULL_PID, TransportSample, packet_shape
 from encoderd.jobs import readable
 
 #: libavformat's demuxers of the containers that recorders write; nothing that can refer to another file.
 DEMUXERS = "mpegts,mpeg,mov,matroska,avi,wtv,asf,flv"
 #: What is read to find the streams: bytes and microseconds. The second pair is for audio that begins late.
 PROBE_SIZES = ((20_000_000, 10_000_000), (200_000_000, 60_000_000))
-#: Bytes of the head that are looked at for programmes, and of each later place for scrambling alone.
-HEAD_BYTES, LATER_BYTES = 2 * 1024 * 1024, 256 * 1024
-#: Places after the head. Many recorders' first second is scrambled, until the card answers: one place tells nothing.
-LATER_PLACES = 8
+#: Bytes of the head that are looked at for tables, and of each later place.
+HEAD_BYTES, LATER_BYTES = 2 * 1024 * 1024, 1024 * 1024
+#: Places after the head. Many recorders' first second is scrambled, until the card answers: one place tells nothing;
+#: and a stream that is there for a part of the recording only must be met in one of them.
+LATER_PLACES = 16
+#: Of these, places that FFmpeg is shown beforehand when streams begin later.
+MOST_JOINED = 4
 #: A recording with a larger share of scrambled packets is rejected with that word.
 MAX_SCRAMBLED_RATIO = 0.5
 #: What a disk, a share or the kernel says when it cannot read; everything else that FFmpeg says is about the content.
@@ -124,46 +129,145 @@ def _unreadable(path: str, error: OSError) -> Exception:
     )
 
 
-@contextmanager
-def demuxed(recording: Recording) -> Iterator[tuple[InputContainer, MediaInfo]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A piece of a transport stream: where it begins in the file, its bytes, and what they tell."""
+
+    at: int
+    data: bytes
+    told: TransportSample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demuxed:
     """
-    Open the recording with FFmpeg; yields the container, positioned at its start, and what it holds.
+    A recording that FFmpeg has open: `container`, positioned at its start, and what it holds.
+
+    `prefix_bytes` were shown to FFmpeg before the recording: the positions of packets count from there. `packet_shape`
+    is (packet size, bytes before the sync byte) of a transport stream, else (0, 0). `examples` has by audio stream a
+    packet of the form that most of it has.
+    """
+
+    container: InputContainer
+    media: MediaInfo
+    prefix_bytes: int = 0
+    packet_shape: tuple[int, int] = (0, 0)
+    examples: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@contextmanager
+def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
+    """
+    Open the recording with FFmpeg, and close it in the end.
+
+    Of several programmes the one with the number `programme` is looked at, with 0 the one that has most video.
 
     Raises:
-        EncodeFailed: scrambled, or not in a container that recorders write.
+        EncodeFailed: scrambled, not in a container that recorders write, or without that programme.
     """
     try:
         head = os.pread(recording.fd, HEAD_BYTES, 0)
-        begin = transport_stream.sample(head)
-        scrambled = 0.0 if begin is None else _scrambled_ratio(recording, begin)
+        places = _places(recording, head)
     except OSError as error:
         raise _unreadable(recording.path, error) from error
+    choice, told = _chosen(places, programme)
+    scrambled = _scrambled_ratio(places, choice)
     if scrambled > MAX_SCRAMBLED_RATIO:
         raise rejected(
             f"The recording is scrambled: {scrambled:.0%} of its packets are encrypted.",
             remedy="Nothing here can descramble it; look at the recorder's card reader (B-CAS, CI) and record again.",
         )
-    container = _open(recording, head)
+    late = frozenset() if choice.programme is None else late_pids(choice.programme, _first_seen(places[0].told))
+    prefix = b"" if choice.programme is None else _prefix(recording, head, places, choice.programme.number, late)
+    container = _open(recording, head, prefix)
     try:
-        media = media_info(container, recording.size_bytes, () if begin is None else begin.programmes)
-        yield container, replace(media, scrambled_ratio=scrambled)
+        kept = choice.programme
+        examples = (
+            {}
+            if kept is None
+            else audio_examples(
+                [place.data for place in places],
+                [(pid, track.codec) for track in kept.tracks if track.kind is Kind.AUDIO for pid in track.pids],
+            )
+        )
+        media = media_info(container, recording.size_bytes, choice, told, examples, late)
+        shape = packet_shape(head) if media.format == "mpegts" else None
+        yield Demuxed(
+            container=container,
+            media=replace(media, scrambled_ratio=scrambled),
+            prefix_bytes=len(prefix),
+            packet_shape=(0, 0) if shape is None else (shape[0], shape[2]),
+            examples={stream.index: examples[stream.pid] for stream in media.audio if stream.pid in examples},
+        )
     finally:
         container.close()
 
 
-def _scrambled_ratio(recording: Recording, begin: transport_stream.TransportSample) -> float:
-    """Return the share of scrambled packets (0…1) over places that are spread evenly, the head as one of them."""
-    ratios = [begin.scrambled_ratio]
+def _places(recording: Recording, head: bytes) -> list[_Place]:
+    """Return the head of a transport stream and pieces of it that are spread evenly; none of another container."""
+    begin = transport_stream.sample(head)
+    if begin is None:
+        return []
+    found = [_Place(at=0, data=head, told=begin)]
     if recording.size_bytes > HEAD_BYTES + LATER_BYTES:
         step = (recording.size_bytes - HEAD_BYTES - LATER_BYTES) // LATER_PLACES
         for number in range(1, LATER_PLACES + 1):
-            found = transport_stream.sample(os.pread(recording.fd, LATER_BYTES, HEAD_BYTES + number * step))
-            if found is not None:
-                ratios.append(found.scrambled_ratio)
-    return sum(ratios) / len(ratios)
+            at = HEAD_BYTES + number * step
+            data = os.pread(recording.fd, LATER_BYTES, at)
+            told = transport_stream.sample(data)
+            if told is not None:
+                found.append(_Place(at=at, data=data, told=told))
+    return found
 
 
-def _open(recording: Recording, head: bytes) -> InputContainer:
+def _chosen(places: Sequence[_Place], wish: int) -> tuple[Choice, Service]:
+    """Return the programme that is kept, with what its broadcaster says of it."""
+    choice = choose(layout([(float(place.at), place.told) for place in places]), wish if places else 0)
+    if choice.unknown:
+        there = ", ".join(map(str, choice.others)) or "none"
+        raise rejected(
+            f"There is no programme {choice.unknown} in this recording; there are: {there}.",
+            remedy='Set encode.programme to one of them, or to "auto".',
+        )
+    programme = choice.programme
+    if programme is None:
+        return choice, Service()
+    pcr_pid = programme.pcr_pids[0] if programme.pcr_pids else NULL_PID
+    told, event = service([read_services(place.data, pcr_pid) for place in places], programme.number)
+    if event is not None:
+        choice = replace(choice, programme=with_components(programme, event.audio))
+    return choice, told
+
+
+def _scrambled_ratio(places: Sequence[_Place], choice: Choice) -> float:
+    """Return the share (0…1) of the kept programme's bytes that are encrypted; of all packets where there is none."""
+    if choice.programme is None:
+        return sum(place.told.scrambled_ratio for place in places) / len(places) if places else 0.0
+    pids = choice.programme.pids
+    hidden = sum(place.told.scrambled_by_pid.get(pid, 0) for place in places for pid in pids)
+    clear = sum(place.told.bytes_by_pid.get(pid, 0) for place in places for pid in pids)
+    return hidden / (hidden + clear) if hidden else 0.0
+
+
+def _first_seen(told: TransportSample) -> TransportSample:
+    """The head as FFmpeg's probing meets it: it stops when it knows all streams of the first tables."""
+    first = {table.number: table for table in reversed(told.tables)}
+    return replace(told, programmes=tuple(first.values()))
+
+
+def _prefix(recording: Recording, head: bytes, places: Sequence[_Place], number: int, late: Collection[int]) -> bytes:
+    """Return what FFmpeg has to see before the recording, so that it knows streams that begin later; mostly nothing."""
+    if not late:
+        return b""
+    shown = [place for place in places if not place.told.bytes_by_pid.keys().isdisjoint(late)]
+    try:
+        pieces = [os.pread(recording.fd, 2 * PLACE_BYTES, place.at) for place in shown[:MOST_JOINED]]
+    except OSError as error:
+        raise _unreadable(recording.path, error) from error
+    return joining_prefix(head, pieces, number, late)
+
+
+def _open(recording: Recording, head: bytes, prefix: bytes) -> InputContainer:
     container: InputContainer | None = None
     for probesize, analyzeduration in PROBE_SIZES:
         if container is not None:
@@ -175,7 +279,10 @@ def _open(recording: Recording, head: bytes) -> InputContainer:
             "analyzeduration": str(analyzeduration),
         }
         try:
-            container = open_input(f"/proc/self/fd/{recording.fd}", options)
+            if prefix:
+                container = open_joined(recording.fd, prefix, options)
+            else:
+                container = open_input(f"/proc/self/fd/{recording.fd}", options)
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError) as error:
@@ -185,18 +292,10 @@ def _open(recording: Recording, head: bytes) -> InputContainer:
                 f"This is not a recording that can be read: {describe(head)} (FFmpeg: {error.strerror or error}).",
                 remedy="If it plays elsewhere, report it; else delete it or look into the recorder's log.",
             ) from error
-        if all(_is_known(stream) for stream in container.streams):
+        if all(is_known(stream) for stream in container.streams):
             break
     assert container is not None
     return container
-
-
-def _is_known(stream: Stream) -> bool:
-    """Whether probing found what a decoder needs; a stream that no decoder knows is as known as it can be."""
-    context: Any = stream.codec_context
-    if isinstance(stream, AudioStream) and context is not None:
-        return bool(context.sample_rate)
-    return not isinstance(stream, VideoStream) or context is None or bool(context.width)
 
 
 def _read_through(recording: Recording) -> None:
@@ -226,92 +325,6 @@ def describe(head: bytes) -> str:
         return "it is a picture"
     if text and all(byte in b"\t\r\n" or 32 <= byte < 127 or byte >= 128 for byte in text) and b"\n" in text:
         return "it is text"
-    if transport_stream.packet_shape(head[: 188 * 64]) is not None:
+    if packet_shape(head[: 188 * 64]) is not None:
         return "it is a transport stream without usable streams"
     return "its first bytes are those of no container that recorders write"
-
-
-def media_info(
-    container: InputContainer, size_bytes: int, programmes: tuple[transport_stream.Programme, ...] = ()
-) -> MediaInfo:
-    """
-    Return what the container holds. Of several programmes the first that has video is kept, the others are noted.
-    """
-    chosen, notes = _chosen_pids(container, programmes)
-    video, audio, other, starts = [], [], [], []
-    for stream in container.streams:
-        if chosen is not None and stream.id not in chosen:
-            continue
-        if stream.codec_context is None:  # no decoder knows it
-            other.append(f"unknown {stream.type} (stream {stream.index}, pid {stream.id:#x})")
-            continue
-        if isinstance(stream, VideoStream) and not disposition(stream) & 0x400:  # an attached picture is no video
-            video.append(_video_info(stream))
-        elif isinstance(stream, AudioStream):
-            audio.append(_audio_info(stream))
-        else:
-            name = stream.codec_context.name
-            other.append(f"{name} (stream {stream.index}, pid {stream.id:#x})")
-            continue
-        if stream.start_time is not None and stream.time_base is not None:
-            starts.append(stream.start_time * stream.time_base)
-    return MediaInfo(
-        format=container.format.name,
-        size_bytes=size_bytes,
-        start_s=min(starts, default=None),
-        duration_s=None if container.duration is None else Fraction(container.duration, 1_000_000),
-        video=tuple(video),
-        audio=tuple(audio),
-        other=tuple(other),
-        comment=container.metadata.get("comment", "") or container.metadata.get("COMMENT", ""),
-        notes=notes,
-    )
-
-
-def _chosen_pids(
-    container: InputContainer, programmes: tuple[transport_stream.Programme, ...]
-) -> tuple[set[int] | None, tuple[str, ...]]:
-    if len(programmes) < 2:
-        return None, ()
-    with_video = {stream.id for stream in container.streams.video}
-    for programme in programmes:
-        if with_video & set(programme.pids):
-            others = [str(other.number) for other in programmes if other is not programme]
-            return set(programme.pids), (f"programme {programme.number} kept, left out: {', '.join(others)}",)
-    return None, ()
-
-
-def _video_info(stream: VideoStream) -> VideoInfo:
-    context = stream.codec_context
-    return VideoInfo(
-        index=stream.index,
-        pid=stream.id,
-        codec=context.name,
-        width=context.width,
-        height=context.height,
-        pix_fmt=pixel_format(context),
-        frame_rate=Fraction(stream.guessed_rate or stream.average_rate or 0),
-        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 0),
-        time_base=Fraction(stream.time_base or 0),
-        color_primaries=int(context.color_primaries),
-        color_trc=int(context.color_trc),
-        colorspace=int(context.colorspace),
-        color_range=int(context.color_range),
-    )
-
-
-def _audio_info(stream: AudioStream) -> AudioInfo:
-    context = stream.codec_context
-    return AudioInfo(
-        index=stream.index,
-        pid=stream.id,
-        codec=context.name,
-        sample_rate_hz=context.sample_rate or 0,
-        channels=context.channels or 0,
-        layout=context.layout.name if context.channels else "",
-        bit_rate_bps=context.bit_rate or 0,
-        language=stream.language or "",
-        title=stream.metadata.get("title", ""),
-        default=bool(disposition(stream) & 1),
-        time_base=Fraction(stream.time_base or 0),
-    )

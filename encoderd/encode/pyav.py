@@ -8,6 +8,9 @@ works with all of them it is taken for all of them, without asking for a version
 - A codec context's `pix_fmt` that is not known yet ends the process in PyAV 17.1; its `format` is None in all.
 - `av.open(options=…)` gives the options to each stream's decoder too, and frees more of them than it made when probing
   finds further streams (FLV, MPEG-PS, several programmes): memory is corrupted, before PyAV 17.1.
+- `demux()` reads beyond its own list, and ends with an IndexError, where streams appeared after the file was opened.
+- PyAV 14.2 writes no chapters, and dies when asked for the type of a stream for which FFmpeg has no word.
+- An AudioFrame with 8 planes or more ends the process in `to_ndarray`, in PyAV 18.1: `sound_clock.samples_of` does not.
 - Deinterlacers of FFmpeg before 8.1 calculate with the timestamp that a frame does not have.
 - FFmpeg 7.1 tells no duration of MP4 packets that were reordered.
 - FFmpeg 7.1.0 alone takes an encoder's own options for the general ones of the same name.
@@ -15,12 +18,14 @@ works with all of them it is taken for all of them, without asking for a version
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import av
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
 
 #: libavcodec of FFmpeg 7.1.0; 7.1.1 has 61.19.101. Source: FFmpeg 020d9f2b4886, "avcodec_open2: … codec_whitelist".
 _GENERAL_FIRST = (61, 19, 100)
@@ -33,6 +38,30 @@ _NO_TIME = -(2**62)
 def open_input(path: str, options: Mapping[str, str]) -> InputContainer:
     """Open a file with the demuxer's options; the caller closes it. Raises what `av.open` raises."""
     return av.open(path, "r", container_options=dict(options), metadata_errors="replace")
+
+
+def demuxed_packets(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any]]:
+    """
+    Yield the packets of these streams, then for each stream one empty packet, which empties its decoder.
+
+    PyAV ends with an IndexError where streams appeared after the file was opened, and a packet that is empty in the
+    middle would end the decoder. Raises what demuxing raises; then no empty packets come.
+    """
+    going_on = True
+    while going_on:
+        going_on = False
+        try:
+            for packet in container.demux(*streams):
+                if packet.size:
+                    going_on = True
+                    yield packet
+            break
+        except IndexError:
+            continue  # read on, with all streams known now; without a packet since the last time it was the end
+    for stream in streams:
+        last: Packet[Any] = Packet()
+        last.stream, last.time_base = stream, Fraction(stream.time_base or 0)
+        yield last
 
 
 def disposition(stream: Any) -> int:
@@ -71,3 +100,23 @@ def encoder_options(options: Mapping[str, str], libavcodec: tuple[int, ...] | No
             level = Fraction(asked["level"])
             asked["level"] = str(round(level * 10 if level < 10 else level))
     return asked
+
+
+def kind(stream: Stream) -> str:
+    """Return "video", "audio", "subtitle" or "data"."""
+    return "data" if type(stream) is Stream else str(stream.type)
+
+
+def codec_of(stream: Any) -> str:
+    """Return the name of a stream's codec, "" where neither a decoder nor PyAV knows it."""
+    context = stream.codec_context
+    return "" if context is None else str(getattr(context.codec, "canonical_name", context.name))
+
+
+def set_chapters(container: OutputContainer, chapters: Sequence[Mapping[str, Any]]) -> bool:
+    """Give the output its chapters before its header is written; False where this PyAV cannot."""
+    setter = getattr(container, "set_chapters", None)
+    if setter is None or not chapters:
+        return not chapters
+    setter(list(chapters))
+    return True

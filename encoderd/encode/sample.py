@@ -24,7 +24,7 @@ RATE = Fraction(30000, 1001)
 class SampleSpec:
     """
     A recording to make. `duration_s` in seconds, sizes in pixels, `audio` one codec name per track
-    ("aac", "mp2", "ac3"). `video` is "mpeg2video", "" for none.
+    ("aac", "mp2", "ac3"). `video` is "mpeg2video", "" for none. `telecined` is film of 4 pictures to 5 frames.
     """
 
     duration_s: float = 2.0
@@ -32,6 +32,7 @@ class SampleSpec:
     height: int = 1080
     rate: Fraction = RATE
     interlaced: bool = True
+    telecined: bool = False
     video: str = "mpeg2video"
     audio: tuple[str, ...] = ("aac",)
     sample_aspect_ratio: Fraction = Fraction(4, 3)
@@ -75,9 +76,11 @@ def add_interlaced_video(container: Any, spec: SampleSpec) -> Any:
 def moving_pictures(spec: SampleSpec) -> Iterator[VideoFrame]:
     """Yield test pictures at `spec.rate`; interlaced ones are woven from pictures at twice the rate."""
     graph = av.filter.Graph()
-    rate = spec.rate * (2 if spec.interlaced else 1)
+    rate = spec.rate * (Fraction(4, 5) if spec.telecined else 2 if spec.interlaced else 1)
     nodes = [graph.add("testsrc2", f"size={spec.width}x{spec.height}:rate={rate}:duration={spec.duration_s}")]
-    if spec.interlaced:
+    if spec.telecined:
+        nodes += [graph.add("telecine", "first_field=top:pattern=23"), graph.add("setfield", "tff")]
+    elif spec.interlaced:
         # Top field of one picture, bottom field of the next: what a camera sends.
         nodes += [
             graph.add("separatefields"),

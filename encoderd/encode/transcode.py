@@ -1,43 +1,68 @@
 """
-The pipeline: demux and decode ‖ filter ‖ encode and mux, in three threads with bounded pipes between them.
+The pipeline: demux and decode ‖ filter ‖ audio ‖ encode and mux, in four threads with bounded pipes between them, and
+beside them a thread that counts transport errors and one that decodes what was encoded.
 
-FFmpeg's calls release the interpreter lock, so the threads really run beside each other. Audio that is copied goes
-from the demuxer straight to the muxer. The caller owns the input container; the output is closed here.
+FFmpeg's calls release the interpreter lock, so the threads really run beside each other. The caller owns the input
+container; the output is closed here.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-import av.error
-from av.audio.frame import AudioFrame
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
+from encoderd.encode.audio import AudioTrack
+from encoderd.encode.audio_plan import AudioPlan
+from encoderd.encode.captions import CaptionsFile, CaptionsWritten
+from encoderd.encode.damage import DamageLog
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
-from encoderd.encode.failures import crashed, rejected
-from encoderd.encode.filtering import AudioChain, FilterChain
+from encoderd.encode.failures import not_wanted, rejected
+from encoderd.encode.filtering import FilterChain
 from encoderd.encode.granted import differences
-from encoderd.encode.media import MediaInfo
-from encoderd.encode.messages import Progress, Started
+from encoderd.encode.likeness import sampled
+from encoderd.encode.media import CaptionInfo
+from encoderd.encode.messages import EncodeRequest, Progress, Started
 from encoderd.encode.pipe import Breaker, Pipe
 from encoderd.encode.plan import EncodePlan
-from encoderd.encode.probe import READ_ERRORS
-from encoderd.encode.timeline import ShownAt, Timeline
-from encoderd.encode.video_plan import VIDEO_TIME_BASE
+from encoderd.encode.probe import Demuxed
+from encoderd.encode.projection import Projection
+from encoderd.encode.proof import Proof
+from encoderd.encode.reading import Reader
+from encoderd.encode.reception import Reception
+from encoderd.encode.verify import decodes_all
+from encoderd.encode.video_plan import VideoPlan
 from encoderd.encode.writer import Writer
+from encoderd.encode.written import ProofFacts
 
 #: Frames that may wait between threads. Deep enough to ride out a scene that is hard to encode, shallow enough to
 #: stay below 400 MiB at 1080i.
 DECODED_FRAMES = 8
 MUX_ITEMS = 24
+#: Packets of all tracks; sound is small, and reading must not wait for it while it waits for pictures.
+SOUND_PACKETS = 512
 PROGRESS_EVERY_S = 1.0
-#: Jumps and gaps that the receipt lists, of each; a recording that is all damage has thousands.
-MOST_NOTED = 1000
+#: The usual length of one packet of sound: what a damaged one takes from it. AAC has 1024 samples.
+SOUND_S = 1024 / 48_000
+NOT_WANTED_REMEDY = (
+    "The recording is kept as it is. To encode it all the same: a higher encode.quality number or "
+    "encode.max_size_ratio, then encoderd queue retry JOB"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcoded:
+    """What the pipeline left behind. `plan` has the captions where they really went; `proof` is None without one."""
+
+    plan: EncodePlan
+    facts: TranscodeFacts
+    damage: DamageLog
+    captions: CaptionsWritten | None
+    proof: ProofFacts | None
 
 
 class Transcode:
@@ -45,49 +70,54 @@ class Transcode:
 
     def __init__(
         self,
-        source: InputContainer,
-        media: MediaInfo,
+        source: Demuxed,
+        fd: int,
         plan: EncodePlan,
-        target: str,
+        request: EncodeRequest,
         report: Callable[[Started | Progress], None],
+        process_started_s: float | None = None,
     ) -> None:
         self._source = source
-        self._media = media
+        self._media = source.media
         self._plan = plan
-        self._target = target
+        self._request = request
         self._report = report
         self._breaker = Breaker()
         self._decoded: Pipe[VideoFrame] = Pipe(self._breaker, DECODED_FRAMES)
-        self._to_mux: Pipe[tuple[int, VideoFrame | AudioFrame | Packet[Any]]] = Pipe(
-            self._breaker, MUX_ITEMS, writers=2
-        )
-        self._audio_chains = {position: AudioChain(audio) for position, audio in enumerate(plan.audio, start=1)}
-        self._indices = [plan.video.index, *(audio.index for audio in plan.audio)]
-        self._facts = TranscodeFacts(
-            streams=[StreamFacts(codec=self._source.streams[index].codec_context.name) for index in self._indices]
-        )
-        self._shown_at = ShownAt()
+        self._sound: Pipe[tuple[int, Packet[Any]]] = Pipe(self._breaker, SOUND_PACKETS)
+        self._to_mux: Pipe[tuple[int, VideoFrame | Packet[Any]]] = Pipe(self._breaker, MUX_ITEMS, writers=3)
+        self._facts = TranscodeFacts(streams=[])
+        rate = plan.video.source_rate or plan.video.frame_rate
+        self._damage = DamageLog(picture_s=float(1 / rate), sound_s=SOUND_S)
+        self._reception = Reception(fd, self._media.size_bytes, source.packet_shape) if source.packet_shape[0] else None
+        self._projection = Projection(self._media.size_bytes, request.max_size_ratio)
+        self._captions: CaptionsFile | None = None
+        self._proof: Proof | None = None
+        self._tracks: dict[int, AudioTrack] = {}
         self._started_s = time.monotonic()
+        self._process_started_s = self._started_s if process_started_s is None else process_started_s
         self._reported_s = 0.0
 
-    def run(self) -> TranscodeFacts:
+    def run(self) -> Transcoded:
         """
-        Transcode to the end, write the trailer, and return the facts.
+        Transcode to the end, write the trailer, and return what is known of it.
 
         Raises:
-            EncodeFailed: the encoder or the output failed, the source cannot be read, or it has no picture.
+            EncodeFailed: the encoder or the output failed, the source cannot be read, it has no picture, or the output
+                would be larger than is wanted.
         """
-        writer = Writer(self._plan, self._target, self._source, self._facts)
+        duration_s = self._media.duration_s
+        claimed_ms = None if duration_s is None else int(duration_s * 1000)
+        container = self._source.container
+        writer = Writer(self._plan, self._request.partial, container, self._facts, claimed_ms)
         try:
+            self._prepare(writer)
             granted = dict(self._facts.granted)
             other = differences(self._plan.video.asked, granted)
             self._report(Started(encoder=self._plan.video.encoder, granted=granted, differences=other))
-            self._breaker.run("read", self._read)
-            self._breaker.run("filter", self._filter)
+            self._start()
             try:
-                for position, item in self._to_mux:
-                    writer.write(position, item)
-                    self._progress(writer, "encoding")
+                self._mux(writer)
             except BaseException as error:  # noqa: BLE001 - wakes the threads; close() raises it
                 self._breaker.trip(error)
             self._breaker.close()
@@ -99,119 +129,92 @@ class Transcode:
                 )
             self._progress(writer, "draining", now=True)
             writer.finish()
+            proof = None if self._proof is None else self._proof.finish()
+            written = None if self._captions is None else self._captions.close()
+            self._note_pace(writer)
         except BaseException:
-            writer.abandon()
+            self._abandon(writer)
             raise
-        return self._facts
+        return Transcoded(plan=self._plan, facts=self._facts, damage=self._damage, captions=written, proof=proof)
 
-    # --- thread 1: demux and decode
+    @property
+    def reception(self) -> Reception | None:
+        """The counter of transport errors; None where the source is no transport stream."""
+        return self._reception
 
-    def _read(self) -> None:
-        streams = [self._source.streams[index] for index in self._indices]
-        decoder = streams[0].codec_context
-        decoder.thread_count = self._plan.video.decoder_threads
-        decoder.thread_type = "AUTO"
-        timeline = Timeline(origin_s=self._media.start_s)
-        for position, stream in enumerate(streams):
-            timeline.add_stream(position, Fraction(stream.time_base or VIDEO_TIME_BASE))
-        places = {index: position for position, index in enumerate(self._indices)}
-        for packet in self._packets(streams):
-            position = places[packet.stream_index]
-            if packet.size:
-                self._place(timeline, position, packet)
-            if position == 0:
-                self._decode_video(packet)
-            elif self._plan.audio[position - 1].copied:
-                if packet.size:
-                    self._to_mux.put((position, packet))
-            else:
-                self._decode_audio(position, packet)
-        self._decoded.end()
-        self._to_mux.end()
-        for found, record in (
-            (timeline.discontinuities, self._facts.discontinuities),
-            (timeline.gaps, self._facts.gaps),
-        ):
-            record += [
-                {"at_s": round(step.at_s, 3), "step_s": round(step.step_s, 3), "stream": step.stream}
-                for step in found[:MOST_NOTED]
-            ]
+    def _prepare(self, writer: Writer) -> None:
+        """The output is open: what it takes decides where captions go and what is noted of each stream."""
+        plan = self._plan
+        outside = [caption for caption in plan.inside if caption not in writer.inside]
+        plan = self._plan = replace(plan, inside=writer.inside, beside=(*outside, *plan.beside))
+        streams = self._source.container.streams
+        tracks: tuple[VideoPlan | AudioPlan | CaptionInfo, ...] = (plan.video, *plan.audio, *plan.inside)
+        self._facts.streams += [StreamFacts(codec=_name(streams[track.index])) for track in tracks]
+        if plan.beside:
+            kept = [(caption, streams[caption.index]) for caption in plan.beside]
+            self._captions = CaptionsFile(self._request.captions, kept)
+        for number, audio in enumerate(plan.audio, start=1):
+            self._tracks[number] = AudioTrack(audio, writer.stream(number), self._facts.streams[number])
+        if decodes_all(self._request.verify, plan.video.encoder):
+            self._proof = writer.prove(sampled(None if not self._media.duration_s else float(self._media.duration_s)))
 
-    def _packets(self, streams: list[Any]) -> Iterator[Packet[Any]]:
-        """
-        Yield the streams' packets, and in the end one empty packet for each, which empties its decoder.
+    def _start(self) -> None:
+        pipes = (self._decoded, self._sound, self._to_mux)
+        reader = Reader(self._source, self._plan, self._facts, self._damage, *pipes, self._reception)
+        self._breaker.run("read", reader.run)
+        self._breaker.run("filter", self._filter)
+        self._breaker.run("audio", self._hear)
+        if self._reception is not None:
+            self._breaker.run("count", self._reception.follow)
 
-        Where FFmpeg cannot make sense of the rest of a file, the recording ends; verification judges what is missing.
-        """
-        try:
-            yield from self._source.demux(streams)
-            return
-        except MemoryError:
-            raise
-        except (av.error.FFmpegError, OSError) as error:
-            if error.errno in READ_ERRORS:
-                raise crashed(
-                    f"Reading the recording failed: {error.strerror}.",
-                    remedy="If the disk or the share reports errors (dmesg), repair that first.",
-                ) from error
-            self._facts.read_error = error.strerror or str(error)
-        for stream in streams:
-            last: Packet[Any] = Packet()
-            last.stream, last.time_base = stream, stream.time_base
-            yield last
-
-    def _place(self, timeline: Timeline, position: int, packet: Packet[Any]) -> None:
-        facts = self._facts.streams[position]
-        facts.packets += 1
-        if packet.is_corrupt:
-            self._facts.corrupt_packets += 1
-            facts.damaged += 1
-        if packet.pos is not None and packet.pos > self._facts.last_position:
-            self._facts.last_position = packet.pos
-        packet.pts, packet.dts = timeline.place(position, packet.pts, packet.dts, packet.duration or 0)
-
-    def _decode_video(self, packet: Packet[Any]) -> None:
-        for frame in self._frames(0, packet):
-            assert isinstance(frame, VideoFrame)
-            self._facts.frames_decoded += 1
-            self._facts.corrupt_frames += frame.is_corrupt
-            frame.pts = self._shown_at.place(frame.pts, frame.dts)
-            self._decoded.put(frame)
-
-    def _decode_audio(self, position: int, packet: Packet[Any]) -> None:
-        chain = self._audio_chains[position]
-        for frame in self._frames(position, packet):
-            assert isinstance(frame, AudioFrame)
-            for resampled in chain.push(frame):
-                self._to_mux.put((position, resampled))
-        if not packet.size:
-            for resampled in chain.drain():
-                self._to_mux.put((position, resampled))
-
-    def _frames(self, position: int, packet: Packet[Any]) -> list[Any]:
-        """A packet that cannot be decoded costs itself, not the job."""
-        try:
-            return packet.decode()
-        except MemoryError:
-            raise
-        except av.error.FFmpegError:
-            self._facts.decode_errors += 1
-            self._facts.streams[position].damaged += 1
-            return []
+    def _abandon(self, writer: Writer) -> None:
+        if self._reception is not None:
+            self._reception.stop()
+        if self._proof is not None:
+            self._proof.abandon()
+        if self._captions is not None:
+            self._captions.abandon()
+        writer.abandon()
 
     # --- thread 2: filter
 
     def _filter(self) -> None:
-        chain = FilterChain(self._plan.video)
+        chain = FilterChain(self._plan.video, self._request.video_gaps)
         for frame in self._decoded:
             for filtered in chain.push(frame):
+                self._facts.frames_filtered += 1
                 self._to_mux.put((0, filtered))
         for filtered in chain.drain():
+            self._facts.frames_filtered += 1
             self._to_mux.put((0, filtered))
         self._facts.geometry_changes, self._facts.frames_refused = chain.rebuilds, chain.refused
+        self._facts.frames_held, self._facts.frames_left_out = chain.held, chain.left_out
+        self._facts.frames_due, self._facts.captions_lost = chain.due, chain.captions_lost
         self._to_mux.end()
 
-    # --- thread 3 (the caller's): encode and mux
+    # --- thread 3: audio
+
+    def _hear(self) -> None:
+        for number, packet in self._sound:
+            for ready in self._tracks[number].push(packet):
+                self._to_mux.put((number, ready))
+        for number, track in self._tracks.items():
+            for ready in track.finish(None):
+                self._to_mux.put((number, ready))
+        self._to_mux.end()
+
+    # --- thread 4 (the caller's): encode and mux
+
+    def _mux(self, writer: Writer) -> None:
+        inside = len(self._facts.streams)
+        for number, item in self._to_mux:
+            if number < inside:
+                writer.write(number, item)
+            elif self._captions is not None and isinstance(item, Packet):
+                self._captions.write(number - inside, item)
+            if self._facts.packets_encoded and not self._facts.startup_s:
+                self._facts.startup_s = round(time.monotonic() - self._process_started_s, 3)
+            self._progress(writer, "encoding")
 
     def _progress(self, writer: Writer, phase: str, now: bool = False) -> None:
         at_s = time.monotonic()
@@ -219,7 +222,8 @@ class Transcode:
             return
         self._reported_s = at_s
         wall_s = max(at_s - self._started_s, 1e-6)
-        size = self._media.size_bytes
+        size, written = self._media.size_bytes, writer.size_bytes
+        self._note_pace(writer)
         self._report(
             Progress(
                 phase=phase,
@@ -227,7 +231,18 @@ class Transcode:
                 frames=self._facts.packets_encoded,
                 fps=round(self._facts.packets_encoded / wall_s, 1),
                 speed_x=round(writer.out_time_s / wall_s, 2),
-                size_bytes=writer.size_bytes,
+                size_bytes=written,
                 done_ratio=round(min(1.0, self._facts.last_position / size), 4) if size else 0.0,
             )
         )
+        too_large = self._projection.judge(self._facts.last_position, written, writer.out_time_s)
+        if too_large:
+            raise not_wanted(too_large, NOT_WANTED_REMEDY)
+
+    def _note_pace(self, writer: Writer) -> None:
+        wall_ms = int((time.monotonic() - self._started_s) * 1000)
+        self._facts.pace.add(int(writer.out_time_s * 1000), wall_ms, writer.size_bytes)
+
+
+def _name(stream: Any) -> str:
+    return "" if stream.codec_context is None else str(stream.codec_context.name)

@@ -69,7 +69,7 @@ def run_trial(request: TrialRequest) -> TrialDone:
     with av.open("trial", "w", format="null") as nowhere:
         decoder = _mpeg2_decoder()
         try:
-            stream = add_video(nowhere, plan, _Template(decoder), granted)
+            stream = add_video(nowhere, plan, granted)
         except EncodeFailed as failure:
             if failure.kind is not FailureKind.RECORDING:
                 raise
@@ -113,13 +113,6 @@ def _check_packets(encoder: str, packets: list[Any], pictures: int, lines: list[
         raise encoder_lost(encoder, pictures, len(packets), lines)
     if sorted(packet.pts for packet in packets) != [number * FRAME_TICKS for number in range(pictures)]:
         raise device(f"{encoder} gave its pictures other times than they had in the trial.", remedy=_SPOILT)
-
-
-class _Template:
-    """What `add_video` reads of a source stream: its codec context."""
-
-    def __init__(self, codec_context: Any) -> None:
-        self.codec_context = codec_context
 
 
 def _mpeg2_decoder() -> Any:

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from encoderd.encode import granted
-from encoderd.encode.facts import OutputFacts, TranscodeFacts
+from encoderd.encode.damage import Damage
+from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.plan import EncodePlan
+from encoderd.encode.written import OutputFacts, OutputStream, ProofFacts
 from encoderd.findings import Finding, Verdict, failed, passed, warned
 
 #: A stream of the output may begin or end this much beside what was muxed: rounding of container time bases.
@@ -18,8 +20,21 @@ CLAIM_TOLERANCE_S = Fraction(2)
 CLAIM_TOLERANCE_RATIO = Fraction(1, 100)
 #: The last packet read must begin within this many bytes of the source's end.
 TAIL_BYTES = 4 * 1024 * 1024
-#: More damaged packets than this share are worth a warning.
+#: More damaged packets, or more of the time damaged or missing, than this share are worth a warning.
 DAMAGE_RATIO = Fraction(1, 1000)
+#: Sound this far beside its picture is noticed by nobody. Source: ITU-R BT.1359-1 has the first notice at 45 ms.
+SKEW_TOLERANCE_S = Fraction(1, 50)
+#: The earliest stream begins at zero, give or take one picture; and a packet of AAC, whose first one only primes.
+START_TOLERANCE_S = Fraction(1, 25)
+#: A track that ends so much before or after the pictures is told.
+END_TOLERANCE_S = Fraction(2)
+#: Matroska keeps whole pixels of the display size; the sample aspect ratio that comes out of it is rounded.
+ASPECT_TOLERANCE = Fraction(1, 100)
+#: A median PSNR of the sampled seconds below this is no copy that anyone wants: quality 51 has 26 dB (measured).
+LEAST_PSNR_DB = 20.0
+#: Pictures that are so much more like their neighbour, and so little like themselves, are out of place. At 20 kb/s
+#: neighbours are up to 1.8 dB nearer (measured).
+NEARER_DB, UNLIKE_DB = 3.0, 30.0
 #: Checks whose doubt is about a wish and not about the output: it is as good a copy of the recording as was asked for.
 ABOUT_A_WISH = frozenset({"granted"})
 
@@ -27,23 +42,46 @@ _AGAIN = "Keep the recording, and see the job's log: encoderd logs JOB"
 _SOURCE = "Play the recording to its end; if that is all there is of it, accept it by hand: encoderd encode IN OUT"
 
 
-def judge(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> list[Finding]:
+Pair = tuple[StreamFacts, OutputStream]  # what was muxed, and what is in the file
+
+
+def judge(
+    media: MediaInfo,
+    plan: EncodePlan,
+    facts: TranscodeFacts,
+    output: OutputFacts,
+    *,
+    damage: Damage | None = None,
+    proof: ProofFacts | None = None,
+) -> list[Finding]:
     """Return all findings; a FAIL among them means that the file must not be published."""
     streams = _streams(media, plan, facts, output)
-    if len(output.streams) != len(facts.streams):  # nothing else can be compared
+    found = _pictures_and_sound(output)
+    if len(found) != 1 + len(plan.audio):  # nothing else can be compared
         return [streams]
+    pairs = list(zip(facts.streams, found, strict=False))  # captions come behind them
     return [
         streams,
         _frames(facts, output),
-        _durations(facts, output),
+        _durations(pairs),
+        _timeline(plan, facts, output, pairs),
+        _audio(pairs),
         _whole_source(media, facts),
         _claim(media, facts),
         _decoded(output),
-        _skew(facts, output),
-        _damage(media, facts),
+        *([] if proof is None else [_likeness(facts, proof)]),
+        _skew(pairs),
+        _geometry(plan, output),
+        _captions(plan, output),
+        _damage(media, facts, damage),
         _rate_control(plan, facts),
         _granted(plan, facts),
     ]
+
+
+def _pictures_and_sound(output: OutputFacts) -> list[OutputStream]:
+    """The streams that are compared: not captions, and not the track that MP4 keeps chapters in."""
+    return [stream for stream in output.streams if stream.kind in {"video", "audio"}]
 
 
 def decodes_all(wish: str, encoder: str) -> bool:
@@ -65,13 +103,15 @@ def verdict(findings: Iterable[Finding]) -> Verdict:
 
 def _streams(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> Finding:
     kept = {audio.index for audio in plan.audio}
-    wanted = ["h264", *("aac" if not audio.copied else audio.codec for audio in plan.audio)]
-    found = [stream.codec for stream in output.streams]
+    copied = {"aac_latm": "aac"}  # without its wrapping
+    wanted = ["h264", *(copied.get(audio.codec, audio.codec) if audio.copied else "aac" for audio in plan.audio)]
+    written = _pictures_and_sound(output)
+    found = [stream.codec for stream in written]
     if found != wanted:
         return failed("streams", f"the output has {_list(found)}, planned were {_list(wanted)}", _AGAIN)
     empty = [
         number
-        for number, (muxed, stream) in enumerate(zip(facts.streams, output.streams, strict=True))
+        for number, (muxed, stream) in enumerate(zip(facts.streams, written, strict=False))
         if stream.packets == 0 and muxed.packets
     ]
     if empty:
@@ -101,15 +141,15 @@ def _frames(facts: TranscodeFacts, output: OutputFacts) -> Finding:
         )
     if not facts.frames_encoded == facts.packets_encoded == written:
         return failed("frames", counts, "An encoder that loses frames is not sound: encoderd check")
-    lost = facts.frames_decoded - facts.frames_refused - facts.streams[0].dropped - facts.frames_encoded
+    lost = facts.frames_due - facts.frames_filtered
     if lost:
-        return warned("frames", f"{counts}; {lost} of {facts.frames_decoded} were lost in the filters", _AGAIN)
+        return warned("frames", f"{counts}; {lost} of {facts.frames_due} were lost in the filters", _AGAIN)
     return passed("frames", counts)
 
 
-def _durations(facts: TranscodeFacts, output: OutputFacts) -> Finding:
+def _durations(pairs: list[Pair]) -> Finding:
     worst, shown = Fraction(0), []
-    for number, (muxed, stream) in enumerate(zip(facts.streams, output.streams, strict=True)):
+    for number, (muxed, stream) in enumerate(pairs):
         if muxed.start_s is None or muxed.end_s is None or stream.start_s is None or stream.end_s is None:
             continue
         span, found = muxed.end_s - muxed.start_s, stream.end_s - stream.start_s
@@ -118,6 +158,101 @@ def _durations(facts: TranscodeFacts, output: OutputFacts) -> Finding:
     if worst > STREAM_TOLERANCE_S:
         return failed("durations", ", ".join(shown) + f" (tolerance {float(STREAM_TOLERANCE_S)} s)", _AGAIN)
     return passed("durations", ", ".join(shown))
+
+
+def _timeline(plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts, pairs: list[Pair]) -> Finding:
+    """One clock for all streams: from zero, never back, and nothing moved from where the source had it."""
+    backward = sum(stream.backward for _, stream in pairs)
+    if backward or output.repeated_pts:
+        text = f"{backward} packets are not later than the one before, {output.repeated_pts} pictures share a time"
+        return failed("timeline", text, _AGAIN)
+    start_s = min((stream.start_s for _, stream in pairs if stream.start_s is not None), default=Fraction(0))
+    skew_s = max((stream.largest_skew_s for stream in facts.streams), default=Fraction(0))
+    text = f"from {float(start_s):.3f} s, {len(facts.discontinuities)} clock jumps, moved by {_ms(skew_s)} at most"
+    one_picture_s = 1 / plan.video.frame_rate if plan.video.frame_rate else Fraction(0)
+    if skew_s > SKEW_TOLERANCE_S or abs(start_s) > max(one_picture_s, START_TOLERANCE_S):
+        return warned("timeline", text, "Play the output around its clock jumps (encoderd queue show JOB).")
+    return passed("timeline", text)
+
+
+def _audio(pairs: list[Pair]) -> Finding:
+    """Where each track ends, against the pictures. A track that was over in the source may be over in the output."""
+    video_end_s, shown, doubted = pairs[0][1].end_s, [], False
+    for number, (muxed, stream) in enumerate(pairs[1:], start=1):
+        if stream.end_s is None or video_end_s is None:
+            shown.append(f"track {number} is empty")
+            doubted = doubted or bool(muxed.packets)
+            continue
+        late_s = stream.end_s - video_end_s
+        side = "after" if late_s > 0 else "before"
+        shown.append(f"track {number} ends {abs(float(late_s)):.3f} s {side} the pictures")
+        lost = muxed.dropped or muxed.damaged
+        if abs(late_s) > END_TOLERANCE_S:
+            shown[-1] += "" if lost else ", as in the recording"
+            doubted = doubted or bool(lost)
+    text = ", ".join(shown) or "no sound"
+    if doubted:
+        return warned("audio", text, "Play the end of the output; when that sound is needed, keep the recording.")
+    return passed("audio", text)
+
+
+def _geometry(plan: EncodePlan, output: OutputFacts) -> Finding:
+    """Shape and colours as a player takes them; a file that tells neither is read as square and limited."""
+    tags, video = output.tags, plan.video
+    if tags is None:
+        return passed("geometry", "not read back")
+    planned, found = video.sample_aspect_ratio or Fraction(1), tags.sample_aspect_ratio or Fraction(1)
+    text = f"{output.width}×{output.height}, samples {found.numerator}:{found.denominator}"
+    text += f", matrix {tags.colorspace}, range {tags.color_range}"
+    if abs(found / planned - 1) > ASPECT_TOLERANCE:
+        return failed("geometry", f"{text}; planned were samples {planned.numerator}:{planned.denominator}", _AGAIN)
+    names = ("color_primaries", "color_trc", "colorspace", "color_range")
+    wanted = [getattr(video, name) for name in names]
+    told = [getattr(tags, name) for name in names]
+    if any(one not in {2, other} for one, other in zip(wanted[:3], told, strict=False)) or (
+        (wanted[3] or 1) != (told[3] or 1)
+    ):
+        text += f"; planned were primaries, transfer, matrix, range {wanted}, in the file are {told}"
+        return warned("geometry", text, "Compare the colours of output and recording; when they differ, keep it.")
+    return passed("geometry", text)
+
+
+def _captions(plan: EncodePlan, output: OutputFacts) -> Finding:
+    """Nothing about captions fails a job."""
+    inside = sum(stream.kind == "subtitle" for stream in output.streams)
+    text = f"{inside} inside" + (f", {len(plan.beside)} in a file beside it" if plan.beside else "")
+    if inside < len(plan.inside):
+        remedy = "When the captions are needed, keep the recording."
+        return warned("captions", f"{text}; planned were {len(plan.inside)} inside", remedy)
+    return passed("captions", text if plan.inside or plan.beside else "none")
+
+
+def _likeness(facts: TranscodeFacts, proof: ProofFacts) -> Finding:
+    """The pictures that come out are those that went in; only this sees a GPU that encodes other ones."""
+    remedy = "An encoder that spoils pictures is not sound: encoderd check"
+    if proof.wrong:
+        worst = "" if proof.worst_db is None else f"; the worst has {proof.worst_db:.1f} dB at {proof.worst_at_s} s"
+        at = f"the first at {proof.wrong_at_s} s{worst}"
+        text = f"{proof.wrong} of {proof.compared} pictures are other ones than went in, {at}"
+        return failed("likeness", text, remedy)
+    moved = [
+        second for second in proof.seconds
+        if second.thin_db < UNLIKE_DB and second.beside_db > second.thin_db + NEARER_DB
+    ]  # fmt: skip
+    if moved and len(moved) * 4 >= len(proof.seconds):
+        text = f"from {moved[0].at_s:.0f} s on pictures are their neighbours: {moved[0].beside_db:.1f} dB against"
+        return failed("likeness", f"{text} {moved[0].thin_db:.1f} dB with themselves", remedy)
+    text = f"{proof.compared} pictures compared"
+    if proof.seconds:
+        psnr_db = sorted(second.psnr_db for second in proof.seconds)
+        ssim = sorted(second.ssim for second in proof.seconds)
+        text += f", {len(proof.seconds)} seconds closely: PSNR {psnr_db[len(psnr_db) // 2]:.1f} dB"
+        text += f" (lowest {psnr_db[0]:.1f}), SSIM {ssim[len(ssim) // 2]:.3f} (lowest {ssim[0]:.3f})"
+        if psnr_db[len(psnr_db) // 2] < LEAST_PSNR_DB:
+            return warned("likeness", text, "Look at the output; a better quality or a higher bit rate helps.")
+    if proof.compared * 10 < facts.frames_encoded * 9 and not proof.error:
+        return warned("likeness", f"{text}, of {facts.frames_encoded}", _AGAIN)
+    return passed("likeness", text)
 
 
 def _whole_source(media: MediaInfo, facts: TranscodeFacts) -> Finding:
@@ -162,21 +297,21 @@ def _decoded(output: OutputFacts) -> Finding:
     return passed("decodes", ", ".join(f"{spot.place}: {spot.frames} frames" for spot in output.spots))
 
 
-def _skew(facts: TranscodeFacts, output: OutputFacts) -> Finding:
+def _skew(pairs: list[Pair]) -> Finding:
     """Where each audio begins against the video, before and after."""
     moves = [
         stream.start_s - muxed.start_s
-        for muxed, stream in zip(facts.streams, output.streams, strict=True)
+        for muxed, stream in pairs
         if stream.start_s is not None and muxed.start_s is not None
     ]
     worst = max((abs(move - moves[0]) for move in moves), default=Fraction(0))
-    text = f"audio begins {float(worst) * 1000:.0f} ms beside where the source had it, at most"
+    text = f"audio begins {_ms(worst)} beside where the source had it, at most"
     if worst > STREAM_TOLERANCE_S:
         return failed("skew", text, _AGAIN)
     return passed("skew", text)
 
 
-def _damage(media: MediaInfo, facts: TranscodeFacts) -> Finding:
+def _damage(media: MediaInfo, facts: TranscodeFacts, assessed: Damage | None) -> Finding:
     packets = sum(stream.packets for stream in facts.streams)
     dropped = sum(stream.dropped for stream in facts.streams) + facts.frames_refused
     damaged = facts.corrupt_packets + facts.decode_errors + facts.corrupt_frames + dropped
@@ -189,10 +324,14 @@ def _damage(media: MediaInfo, facts: TranscodeFacts) -> Finding:
     if missing_s:
         text += f", {len(facts.gaps)} gaps that take up to {missing_s:.1f} s from a stream"
     made_s = max((float(stream.end_s) for stream in facts.streams if stream.end_s is not None), default=0.0)
+    ratio = 0.0
+    if assessed is not None:
+        ratio = assessed.ratio
+        text = f"{ratio:.2%} of the time is damaged or missing: {assessed.text or text}"
     if media.scrambled_ratio:
         text += f", {media.scrambled_ratio:.1%} scrambled"
     if (
-        max(media.scrambled_ratio, missing_s / made_s if made_s else 0.0) > DAMAGE_RATIO
+        max(ratio, media.scrambled_ratio, missing_s / made_s if made_s else 0.0) > DAMAGE_RATIO
         or Fraction(damaged, packets or 1) > DAMAGE_RATIO
     ):
         return warned("damage", text, "The recording itself is damaged; compare with the recorder's drop log.")
@@ -222,7 +361,11 @@ def _granted(plan: EncodePlan, facts: TranscodeFacts) -> Finding:
 
 def _gaps_s(facts: TranscodeFacts, number: int) -> float:
     """Seconds without a packet in the stream of that number, in all."""
-    return sum(gap["step_s"] for gap in facts.gaps if gap["stream"] == number)
+    return sum((float(gap["step_s"]) for gap in facts.gaps if gap["stream"] == number), 0.0)
+
+
+def _ms(seconds: Fraction) -> str:
+    return f"{float(seconds) * 1000:.0f} ms"
 
 
 def _list(names: list[str]) -> str:

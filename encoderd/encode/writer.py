@@ -10,7 +10,6 @@ from typing import Any
 import av
 import av.error
 import av.logging
-from av.audio.frame import AudioFrame
 from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
@@ -18,6 +17,9 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from encoderd.encode import granted
+from encoderd.encode.audio import add_audio
+from encoderd.encode.captions import add_captions
+from encoderd.encode.chapters import muxable
 from encoderd.encode.decoding_times import MOST_DELAY, DecodingTimes
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import (
@@ -29,8 +31,10 @@ from encoderd.encode.failures import (
     options_unknown,
     output_failed,
 )
+from encoderd.encode.likeness import Samples
 from encoderd.encode.plan import EncodePlan
-from encoderd.encode.pyav import encoder_options
+from encoderd.encode.proof import Proof
+from encoderd.encode.pyav import encoder_options, set_chapters
 from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
 
 #: Containers that nobody may close: PyAV closes those that it forgets.
@@ -38,12 +42,24 @@ _abandoned: list[OutputContainer] = []
 
 
 class Writer:
-    """The output file: encoders and muxer. Opening opens the encoder, the moment where a GPU says no."""
+    """
+    The output file: video encoder and muxer. Opening opens the encoder, the moment where a GPU says no.
 
-    def __init__(self, plan: EncodePlan, target: str, source: InputContainer, facts: TranscodeFacts) -> None:
+    `duration_ms` is what the source claims, for the last chapter's end.
+    """
+
+    def __init__(
+        self,
+        plan: EncodePlan,
+        target: str,
+        source: InputContainer,
+        facts: TranscodeFacts,
+        duration_ms: int | None = None,
+    ) -> None:
         self._plan = plan
         self._target = target
         self._facts = facts
+        self._proof: Proof | None = None
         self._last_pts: int | None = None
         self._last_dts: dict[int, int] = {}
         self._frame_ticks = round(1 / (plan.video.frame_rate * VIDEO_TIME_BASE))
@@ -51,23 +67,17 @@ class Writer:
         self._log_before = log_size()
         self._container = self._open()
         try:
-            self._video = add_video(self._container, plan.video, source.streams[plan.video.index], facts.granted)
+            self._video = add_video(self._container, plan.video, facts.granted)
             self._decoding_times = self._own_decoding_times()
             self._streams: list[Stream] = [self._video]
             for audio in plan.audio:
-                template: Any = source.streams[audio.index]
-                if audio.copied:
-                    stream: Any = self._container.add_stream_from_template(template)
-                else:
-                    stream = self._container.add_stream("aac", rate=audio.sample_rate_hz)
-                    stream.codec_context.layout = audio.layout
-                    stream.codec_context.bit_rate = audio.bit_rate_bps
-                if audio.language:
-                    stream.metadata["language"] = audio.language
-                if audio.title:
-                    stream.metadata["title"] = audio.title
-                stream.disposition = 1 if audio.default else 0
-                self._streams.append(stream)
+                sources = [source.streams[index] for index in (audio.index, *audio.also)]
+                self._streams.append(add_audio(self._container, audio, sources))
+            added = add_captions(self._container, plan.inside, source.streams)
+            #: The captions that the container really takes.
+            self.inside = tuple(caption for caption in plan.inside if caption.index in added)
+            self._streams += [added[caption.index] for caption in self.inside]
+            set_chapters(self._container, muxable(plan.chapters, duration_ms))
         except BaseException:
             self._container.close()
             raise
@@ -79,15 +89,21 @@ class Writer:
         except OSError:
             return 0
 
-    def write(self, position: int, item: VideoFrame | AudioFrame | Packet[Any]) -> None:
+    def prove(self, samples: Samples) -> Proof:
+        """Have every packet of the video decoded beside the encode from now on; the caller finishes the proof."""
+        self._proof = Proof(bytes(self._video.codec_context.extradata or b""), VIDEO_TIME_BASE, samples)
+        return self._proof
+
+    def stream(self, position: int) -> Any:
+        """Return the output's stream of that place: 0 is the video, then audio, then captions."""
+        return self._streams[position]
+
+    def write(self, position: int, item: VideoFrame | Packet[Any]) -> None:
         """Encode a frame, or take a packet as it is, and mux what is ready."""
         if isinstance(item, VideoFrame):
             self._write_video(item)
-        elif isinstance(item, Packet):
-            self._mux(position, item, int(item.duration or 0))
         else:
-            for packet in self._encode(position, item):
-                self._mux(position, packet, int(packet.duration or 0))
+            self._mux(position, item, int(item.duration or 0))
 
     def finish(self) -> None:
         """Drain the encoders and write the trailer. Raises EncodeFailed when that fails."""
@@ -96,10 +112,6 @@ class Writer:
         if encoder == "h264_qsv" and facts.packets_encoded != facts.frames_encoded:
             lines = said_since(self._log_before, encoder)
             raise encoder_lost(encoder, facts.frames_encoded, facts.packets_encoded, lines)
-        for position, audio in enumerate(self._plan.audio, start=1):
-            if not audio.copied:
-                for packet in self._encode(position, None):
-                    self._mux(position, packet, int(packet.duration or 0))
         try:
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
@@ -119,7 +131,7 @@ class Writer:
             container = av.open(self._target, "w", format=self._plan.muxer, container_options=self._plan.muxer_options)
         except (av.error.FFmpegError, OSError) as error:
             raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
-        container.metadata["comment"] = self._plan.comment
+        container.metadata.update({"comment": self._plan.comment, **self._plan.metadata})
         return container
 
     def _write_video(self, frame: VideoFrame | None) -> None:
@@ -129,7 +141,9 @@ class Writer:
             self._facts.frames_encoded += 1
             if self._decoding_times is not None and frame.pts is not None:
                 self._decoding_times.put(frame.pts)
-        for packet in self._encode(0, frame):
+            if self._proof is not None:
+                self._proof.see(frame)
+        for packet in self._encode(frame):
             self._facts.packets_encoded += 1
             if packet.size == 0:
                 raise encoder_empty(self._plan.video.encoder, self._facts.packets_encoded)
@@ -137,6 +151,8 @@ class Writer:
                 packet.dts = self._decoding_times.take(packet.pts)
                 if packet.dts is None:
                     raise encoder_confused(f"packet {self._facts.packets_encoded} has the PTS {packet.pts}")
+            if self._proof is not None:
+                self._proof.take(bytes(packet), packet.pts, packet.dts)
             self._mux(0, packet, int(packet.duration or 0) or self._frame_ticks)
 
     def _own_decoding_times(self) -> DecodingTimes | None:
@@ -159,13 +175,11 @@ class Writer:
         frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
         return True
 
-    def _encode(self, position: int, frame: Any) -> list[Packet[Any]]:
-        stream: Any = self._streams[position]
-        name = self._plan.video.encoder if position == 0 else "aac"
+    def _encode(self, frame: VideoFrame | None) -> list[Packet[Any]]:
         try:
-            packets: list[Packet[Any]] = stream.encode(frame)
+            packets: list[Packet[Any]] = self._video.encode(frame)
         except (av.error.FFmpegError, OSError, MemoryError) as error:
-            raise _failed(name, "encoding", error, self._log_before) from error
+            raise _failed(self._plan.video.encoder, "encoding", error, self._log_before) from error
         return packets
 
     def _mux(self, position: int, packet: Packet[Any], duration: int) -> None:
@@ -185,7 +199,7 @@ class Writer:
         try:
             self._container.mux_one(packet)
         except av.error.InvalidDataError as error:
-            if position == 0 or not self._plan.audio[position - 1].copied:
+            if position == 0:
                 raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
             facts.damaged += 1  # its header is broken; the muxer wants to know what it takes
             facts.dropped += 1
@@ -199,7 +213,7 @@ class Writer:
             self.out_time_s = max(self.out_time_s, float(end_s))
 
 
-def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record: dict[str, str]) -> Any:
+def add_video(container: OutputContainer, plan: VideoPlan, record: dict[str, str]) -> Any:
     """
     Add the planned video stream and open its encoder; `record` receives what was granted.
 
@@ -216,9 +230,8 @@ def add_video(container: OutputContainer, plan: VideoPlan, template: Any, record
     context.time_base = VIDEO_TIME_BASE
     if plan.sample_aspect_ratio:
         context.sample_aspect_ratio = plan.sample_aspect_ratio
-    source = template.codec_context
     for tag in ("color_primaries", "color_trc", "colorspace", "color_range"):
-        setattr(context, tag, getattr(source, tag))
+        setattr(context, tag, getattr(plan, tag))
     if plan.encoder == "libx264":
         context.thread_type = "FRAME"  # PyAV's default slices the picture: slower, and larger
         context.thread_count = x264_threads(len(os.sched_getaffinity(0)))

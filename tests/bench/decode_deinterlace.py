@@ -16,6 +16,7 @@ from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.messages import EncodeRequest, VideoRequest
 from encoderd.encode.plan import make_plan
 from encoderd.encode.probe import demuxed, open_recording
+from encoderd.encode.survey import survey
 
 
 class Count:
@@ -24,7 +25,9 @@ class Count:
     out_time_s = 0.0
     size_bytes = 0
 
-    def __init__(self, _plan: Any, _target: str, _source: Any, facts: TranscodeFacts) -> None:
+    inside = ()
+
+    def __init__(self, _plan: Any, _target: str, _source: Any, facts: TranscodeFacts, _duration_ms: int | None) -> None:
         self._facts = facts
 
     def write(self, position: int, _item: Any) -> None:
@@ -49,10 +52,11 @@ def main(path: Path, encoder: str = "", target: str = "") -> None:
         transcode.Writer = Count  # type: ignore[misc,assignment]
     with (
         open_recording(str(path), found.st_size, found.st_mtime_ns) as recording,
-        demuxed(recording) as (source, media),
+        demuxed(recording) as source,
     ):
-        plan = replace(make_plan(media, request), audio=())
-        facts = transcode.Transcode(source, media, plan, target, lambda _: None).run()
+        looks = survey(f"/proc/self/fd/{recording.fd}", source.media, source.media.video[0])
+        plan = replace(make_plan(source.media, request, looks), audio=())
+        facts = transcode.Transcode(source, recording.fd, plan, request, lambda _: None).run().facts
     if facts.frames_encoded == 0 or (encoder and facts.packets_encoded != facts.frames_encoded):
         raise SystemExit(f"{facts.frames_encoded} frames in, {facts.packets_encoded} packets out")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import av.error
 import pytest
 
-from encoderd.encode.facts import OutputFacts
-from encoderd.encode.playback import QUICK_FRAMES, read_back
+from encoderd.encode.playback import QUICK_FRAMES, _Counted, read_back
+from encoderd.encode.written import OutputFacts, ProofFacts
 from tests.encoding import encode, streams_of
 
 
@@ -59,6 +62,62 @@ def test_a_full_look_decodes_all_of_it(output: Path) -> None:
     spots = read(output, full=True).spots
 
     assert [(spot.place, spot.frames, spot.error) for spot in spots] == [("all", 30, "")]
+
+
+def test_what_a_player_is_told(output: Path) -> None:
+    """Shape and colours, times that are all different, packets in their order; no checksum unless it is asked for."""
+    found = read(output)
+
+    assert found.tags is not None
+    assert (found.tags.sample_aspect_ratio, found.repeated_pts, found.video_crc) == (1, 0, None)
+    assert [stream.backward for stream in found.streams] == [0, 0]
+
+
+def test_pictures_at_one_time_and_packets_that_run_back(recording: Path, tmp_path: Path) -> None:
+    """A muxer would not write it; a file that another one wrote, or a disk spoilt, may have it."""
+    path = tmp_path / "mkv"
+    with av.open(str(recording)) as source, av.open(str(path), "w", format="matroska") as target:
+        stream = target.add_stream("libx264", rate=30, options={"bf": "0"})
+        stream.width, stream.height = 320, 240  # type: ignore[attr-defined]  # PyAV's stubs: any stream
+        for number, frame in enumerate(source.decode(video=0)):
+            frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 2000), 0  # two in each millisecond
+            target.mux(stream.encode(frame))  # type: ignore[arg-type,attr-defined]
+        target.mux(stream.encode(None))  # type: ignore[attr-defined]
+    found = read(path)
+
+    assert found.repeated_pts >= 10
+
+
+@pytest.mark.parametrize(("times", "expected"), [([0, 3, 6], 0), ([0, 3, 3, 6], 1), ([6, 3, 0], 2), ([0, None, 3], 0)])
+def test_packets_that_run_back_are_counted(times: list[int | None], expected: int) -> None:
+    """DTS are later each time, in every container that players can seek in."""
+    counted = _Counted()
+    for dts in times:
+        packet: av.Packet[Any] = av.Packet(b"picture")
+        packet.pts, packet.dts = 7, dts
+        counted.count(packet)
+
+    assert expected == counted.backward
+
+
+def test_a_proof_of_the_same_packets_spares_the_full_look(output: Path) -> None:
+    """The checksum and the number of packets must both be those of the file."""
+    packets = len(streams_of(output)[0].pts)
+    muxer = "mp4" if "mp4" in output.name else "matroska"
+
+    def look(proof: ProofFacts) -> OutputFacts:
+        return read_back(str(output), muxer, True, lambda share: None, proof)
+
+    crc = look(ProofFacts(frames=0, packets=0, error="", crc=0)).video_crc
+    assert crc is not None
+
+    def looked(proof: ProofFacts) -> list[str]:
+        return [spot.place for spot in look(proof).spots]
+
+    proof = ProofFacts(frames=packets, packets=packets, error="", crc=crc)
+    assert looked(proof) == ["start", "middle", "end", "beside"]
+    assert looked(replace(proof, crc=crc ^ 1)) == ["all"]
+    assert looked(replace(proof, packets=packets - 1)) == ["all"]
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from encoderd.encode.audio_plan import aac_layout
 from encoderd.encode.codec_options import codec_options
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
 from encoderd.encode.messages import EncodeRequest, VideoRequest
-from encoderd.encode.plan import COMMENT, aac_layout, make_plan
-from encoderd.encode.video_plan import filters
+from encoderd.encode.plan import COMMENT, make_plan
 from encoderd.jobs import FailureKind, JobEvent
 
 VIDEO = VideoInfo(
@@ -102,14 +102,6 @@ def test_odd_sizes_become_even(size: tuple[int, int], planned: tuple[int, int]) 
     plan = make_plan(replace(MEDIA, video=(replace(VIDEO, width=size[0], height=size[1]),)), request())
 
     assert planned == (plan.video.width, plan.video.height)
-
-
-def test_the_picture_goes_to_the_encoder_as_nv12() -> None:
-    """bwdif touches only frames that are flagged interlaced, and may be switched off."""
-    bwdif = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-
-    assert (bwdif, ("format", "pix_fmts=nv12")) == filters("auto", "nv12")
-    assert (("format", "pix_fmts=nv12"),) == filters("off", "nv12")
 
 
 @pytest.mark.parametrize(

@@ -4,52 +4,40 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoderd.encode.transport_stream import Programme, packet_shape, sample
+from encoderd.encode.elementary_streams import Kind
+from encoderd.encode.transport_stream import (
+    Programme,
+    SectionReader,
+    crc32,
+    packet_places,
+    packet_shape,
+    sample,
+    sections_of,
+)
+from tests.sections import (
+    AUDIO_ADTS,
+    PRIVATE,
+    TS,
+    VIDEO_H264,
+    VIDEO_MPEG2,
+    Es,
+    component_tag,
+    descriptor,
+    language,
+    packet,
+    packets_of_section,
+    pat,
+    pmt,
+    section,
+)
 
-VIDEO_TYPE, AUDIO_TYPE = 0x02, 0x0F
-
-
-def packet(pid: int, payload: bytes, *, start: bool = False, scrambled: bool = False, ahead: int = 0) -> bytes:
-    """One 188-byte packet; `ahead` bytes of adaptation field, the rest is filled up with 0xff."""
-    control = (0x80 if scrambled else 0) | 0x10 | (0x20 if ahead else 0)
-    head = bytes([0x47, (0x40 if start else 0) | pid >> 8, pid & 0xFF, control])
-    field = bytes([ahead - 1]) + b"\0" * (ahead - 1) if ahead else b""
-    return (head + field + payload).ljust(188, b"\xff")[:188]
-
-
-def section(table: int, number: int, body: bytes) -> bytes:
-    """One PSI section with its header and a CRC that nobody checks."""
-    content = number.to_bytes(2, "big") + b"\xc1\x00\x00" + body + b"CRC4"
-    return bytes([table, 0xB0 | len(content) >> 8, len(content) & 0xFF]) + content
-
-
-def pat(programmes: dict[int, int]) -> bytes:
-    """{programme number: PMT PID}"""
-    return section(
-        0, 1, b"".join(n.to_bytes(2, "big") + (0xE000 | pid).to_bytes(2, "big") for n, pid in programmes.items())
-    )
-
-
-def pmt(number: int, streams: list[tuple[int, int]], descriptors: bytes = b"") -> bytes:
-    """[(stream type, PID)]; each stream carries `descriptors`."""
-    body = (0xE100).to_bytes(2, "big") + (0xF000 | len(descriptors)).to_bytes(2, "big") + descriptors
-    for kind, pid in streams:
-        body += bytes([kind]) + (0xE000 | pid).to_bytes(2, "big")
-        body += (0xF000 | len(descriptors)).to_bytes(2, "big") + descriptors
-    return section(2, number, body)
-
-
-def as_packets(pid: int, whole: bytes, ahead: int = 0) -> list[bytes]:
-    """A section over as many packets as it needs; `ahead` shortens each of them."""
-    data, packets = b"\0" + whole, []
-    room = 184 - ahead
-    for at in range(0, len(data), room):
-        packets.append(packet(pid, data[at : at + room], start=at == 0, ahead=ahead))
-    return packets
+SEVEN = [Es(VIDEO_MPEG2, 0x100), Es(AUDIO_ADTS, 0x110)]
+ONE = (packets_of_section(0, pat({0: 0x10, 7: 0x1000})), packets_of_section(0x1000, pmt(7, 0x100, SEVEN)))
 
 
 def stream(*tables: list[bytes], payload: int = 40, scrambled: int = 0) -> list[bytes]:
@@ -58,7 +46,8 @@ def stream(*tables: list[bytes], payload: int = 40, scrambled: int = 0) -> list[
     return [*(one for table in tables for one in table), *clear, *[packet(0x100, b"x", scrambled=True)] * scrambled]
 
 
-ONE = (as_packets(0, pat({0: 0x10, 7: 0x1000})), as_packets(0x1000, pmt(7, [(VIDEO_TYPE, 0x100), (AUDIO_TYPE, 0x110)])))
+def numbers(found: tuple[Programme, ...]) -> list[tuple[int, tuple[int, ...]]]:
+    return [(programme.number, programme.pids) for programme in found]
 
 
 @pytest.mark.parametrize(
@@ -71,42 +60,176 @@ def test_all_packet_sizes_are_known_wherever_the_piece_begins(size: int, before:
 
     assert shape is not None and found is not None
     assert (size, len(before)) == (shape[0], shape[2])
-    assert found.programmes == (Programme(number=7, pids=(0x100, 0x110)),)
+    assert [(7, (0x100, 0x110))] == numbers(found.programmes)
 
 
 def test_tables_may_spread_over_packets() -> None:
     """A PMT with long descriptors takes several packets, and adaptation fields make them shorter still."""
-    streams = [(VIDEO_TYPE, 0x100), *((AUDIO_TYPE, 0x110 + n) for n in range(8))]
-    table = as_packets(0x1000, pmt(7, streams, b"\x09\x30" + b"D" * 0x30), ahead=20)
-    found = sample(b"".join(stream(as_packets(0, pat({7: 0x1000})), table)))
+    streams = [Es(VIDEO_MPEG2, 0x100, descriptor(0x09, b"D" * 48))]
+    streams += [Es(AUDIO_ADTS, 0x110 + n, descriptor(0x09, b"D" * 48)) for n in range(8)]
+    table = packets_of_section(0x1000, pmt(7, 0x100, streams), room=164)
+    found = sample(b"".join(stream(packets_of_section(0, pat({7: 0x1000})), table)))
 
     assert len(table) > 2
     assert found is not None
-    assert found.programmes == (Programme(number=7, pids=tuple(pid for _, pid in streams)),)
+    assert [(7, tuple(one.pid for one in streams))] == numbers(found.programmes)
+
+
+def test_a_table_that_lost_a_packet_is_left_out() -> None:
+    """The rest of it, glued to the beginning of the next, would be nonsense; the CRC and the counters say so."""
+    streams = [Es(AUDIO_ADTS, 0x110 + n, descriptor(0x09, b"D" * 48)) for n in range(9)]
+    table = packets_of_section(0x1000, pmt(7, 0x100, streams))
+    found = sample(b"".join(stream(packets_of_section(0, pat({7: 0x1000})), [table[0], *table[2:]])))
+
+    assert found is not None
+    assert found.programmes == ()
+
+
+def test_a_damaged_table_is_left_out() -> None:
+    whole = bytearray(pmt(7, 0x100, SEVEN))
+    whole[14] ^= 1  # another PID
+    found = sample(b"".join(stream(packets_of_section(0, pat({7: 0x1000})), packets_of_section(0x1000, bytes(whole)))))
+
+    assert found is not None
+    assert found.programmes == ()
+
+
+def test_a_table_of_the_future_does_not_hold_yet() -> None:
+    """current_next_indicator 0: sent ahead."""
+    later = packets_of_section(0x1000, pmt(7, 0x200, [Es(VIDEO_H264, 0x200)], 1, current=False), 1)
+    found = sample(b"".join(stream(*ONE, later)))
+
+    assert found is not None
+    assert [(7, (0x100, 0x110))] == numbers(found.programmes)
+
+
+def test_several_sections_share_a_packet() -> None:
+    """Behind the pointer field the end of one section, then two whole ones, then stuffing."""
+    one, two = (section(0x42, number, 0, bytes([number]) * 40) for number in (1, 2))
+    long = section(0x42, 3, 0, b"L" * 200)
+    reader = SectionReader()
+    head = packet(0x11, b"\0" + long[:183], start=True)
+    rest = packet(0x11, bytes([len(long) - 183]) + long[183:] + one + two, start=True, counter=1)
+
+    assert [] == reader.read(head)
+    assert [long, one, two] == reader.read(rest)
+
+
+def test_a_packet_that_is_sent_twice_counts_once() -> None:
+    table = packets_of_section(0x11, section(0x42, 1, 0, b"L" * 400))
+    reader = SectionReader()
+
+    assert [1] == [n for n in (len(reader.read(one)) for pair in table for one in (pair, pair)) if n]
 
 
 def test_programmes_come_in_the_order_of_the_association_table() -> None:
-    """Programme number 0 is the network's table and no programme."""
+    """Programme number 0 is the network's table and no programme; one without a PMT is not there."""
     tables = [
-        as_packets(0, pat({0: 0x10, 1032: 0x1020, 1024: 0x1010})),
-        as_packets(0x1010, pmt(1024, [(VIDEO_TYPE, 0x100)])),
-        as_packets(0x1020, pmt(1032, [(VIDEO_TYPE, 0x200)])),
+        packets_of_section(0, pat({0: 0x10, 9: 0x1002, 3: 0x1001, 5: 0x1003})),
+        packets_of_section(0x1001, pmt(3, 0x200, [Es(VIDEO_MPEG2, 0x200)])),
+        packets_of_section(0x1002, pmt(9, 0x300, [Es(AUDIO_ADTS, 0x300)])),
     ]
     found = sample(b"".join(stream(*tables)))
 
     assert found is not None
-    assert [programme.number for programme in found.programmes] == [1032, 1024]
+    assert [(9, (0x300,)), (3, (0x200,))] == numbers(found.programmes)
 
 
-@pytest.mark.parametrize(("clear", "scrambled", "ratio"), [(40, 0, 0.0), (0, 40, 1.0), (30, 10, 0.25)])
-def test_scrambled_packets_are_counted_among_those_with_payload(clear: int, scrambled: int, ratio: float) -> None:
-    """Null packets, and packets that are only an adaptation field, do not count."""
-    fillers = [packet(0x1FFF, b"x")] * 50 + [bytes([0x47, 1, 0, 0x20, 183]) + b"\0" * 183] * 50
+def test_the_last_table_holds_and_all_are_told() -> None:
+    """Two PMTs of one programme in a piece: the later one is the programme's, `tables` has both in their order."""
+    other = pmt(7, 0x200, [Es(VIDEO_H264, 0x200)], 1)
+    tables = [*ONE, packets_of_section(0x1000, other, 1), packets_of_section(0x1000, other, 2)]
+    found = sample(b"".join(stream(*tables)))
+
+    assert found is not None
+    assert [(7, (0x200,))] == numbers(found.programmes)
+    assert [(7, (0x100, 0x110)), (7, (0x200,))] == numbers(found.tables)
+    assert [0, 1] == [table.version for table in found.tables]
+    assert (0x200, 0x1000, other) == (
+        found.programmes[0].pcr_pid,
+        found.programmes[0].pmt_pid,
+        found.programmes[0].section,
+    )
+
+
+@pytest.mark.parametrize(("clear", "scrambled", "ratio"), [(100, 0, 0.0), (50, 50, 0.5), (0, 100, 1.0)])
+def test_scrambling_is_the_share_of_packets_with_payload(clear: int, scrambled: int, ratio: float) -> None:
+    """Null packets, and those that are only an adaptation field, do not count."""
+    fillers = [packet(0x1FFF, b"x")] * 50 + [packet(0x100, adaptation=b"\0")] * 50
     found = sample(b"".join(stream(payload=clear, scrambled=scrambled) + fillers))
 
     assert found is not None
     assert ratio == found.scrambled_ratio
     assert clear + scrambled + 100 == found.packets
+    assert clear * TS == found.bytes_by_pid.get(0x100, 0)
+    assert scrambled * TS == found.scrambled_by_pid.get(0x100, 0)
+
+
+@pytest.mark.parametrize(
+    ("stream_type", "descriptors", "expected"),
+    [
+        (0x02, b"", (Kind.VIDEO, "mpeg2video", ())),
+        (0x1B, b"", (Kind.VIDEO, "h264", ())),
+        (0x24, b"", (Kind.VIDEO, "hevc", ())),
+        (0x03, language("eng"), (Kind.AUDIO, "mp2", ("eng",))),
+        (0x0F, language("JPN", "eng"), (Kind.AUDIO, "aac", ("jpn", "eng"))),
+        (0x11, b"", (Kind.AUDIO, "aac_latm", ())),
+        (0x81, b"", (Kind.AUDIO, "ac3", ())),
+        (PRIVATE, descriptor(0x6A, b"\0"), (Kind.AUDIO, "ac3", ())),
+        (PRIVATE, descriptor(0x7A, b"\0") + language("deu"), (Kind.AUDIO, "eac3", ("deu",))),
+        (PRIVATE, descriptor(0x05, b"AC-3"), (Kind.AUDIO, "ac3", ())),
+        (PRIVATE, descriptor(0x05, b"HEVC"), (Kind.VIDEO, "hevc", ())),
+        (PRIVATE, descriptor(0x7B, b"\0"), (Kind.AUDIO, "dca", ())),
+        (
+            PRIVATE,
+            descriptor(0x59, b"deu\x10\0\1\0\1fra\x20\0\1\0\1"),
+            (Kind.CAPTIONS, "dvb_subtitle", ("deu", "fra")),
+        ),
+        (PRIVATE, descriptor(0x56, b"deu\x09\0deu\x10\x50"), (Kind.CAPTIONS, "dvb_teletext", ("deu",))),
+        (PRIVATE, component_tag(0x30) + descriptor(0xFD, b"\0\x08\x3d"), (Kind.CAPTIONS, "arib_caption", ())),
+        (PRIVATE, component_tag(0x38) + descriptor(0xFD, b"\0\x08\x3c"), (Kind.DATA, "", ())),
+        (PRIVATE, component_tag(0x87) + descriptor(0xFD, b"\0\x12\xad"), (Kind.CAPTIONS, "arib_caption", ())),
+        (PRIVATE, b"", (Kind.DATA, "", ())),
+        (0x0D, descriptor(0xFD, b"\0\x0c"), (Kind.DATA, "", ())),
+        (0x0F, b"\x0a\xffjp", (Kind.AUDIO, "aac", ())),
+        (0x0F, language("\x01\x02!"), (Kind.AUDIO, "aac", ())),
+    ],
+)
+def test_descriptors_tell_what_a_stream_is(
+    stream_type: int, descriptors: bytes, expected: tuple[Kind, str, tuple[str, ...]]
+) -> None:
+    tables = (
+        packets_of_section(0, pat({1: 0x1000})),
+        packets_of_section(0x1000, pmt(1, 0x100, [Es(stream_type, 0x100, descriptors)])),
+    )
+    found = sample(b"".join(stream(*tables)))
+
+    assert found is not None
+    (one,) = found.programmes[0].streams
+    assert expected == (one.kind, one.codec, one.languages)
+
+
+def test_registered_programmes_have_types_of_their_own() -> None:
+    """HDMV (Blu-ray, cameras): type 0x80 is PCM, not the video of others."""
+    table = pmt(1, 0x100, [Es(0x80, 0x101), Es(0x90, 0x102), Es(0x1B, 0x103)], 0, descriptor(0x05, b"HDMV"))
+    found = sample(b"".join(stream(packets_of_section(0, pat({1: 0x1000})), packets_of_section(0x1000, table))))
+
+    assert found is not None
+    assert ["pcm_bluray", "hdmv_pgs_subtitle", "h264"] == [one.codec for one in found.programmes[0].streams]
+
+
+def test_dual_mono_is_told_by_the_audio_component() -> None:
+    """ARIB STD-B10: component_type 2 is dual mono, the flag in front of the languages says that there are two."""
+    told = descriptor(0xC4, b"\xf2\x02\x10\x0f\xff\xc7jpneng")
+    one = Es(AUDIO_ADTS, 0x110, component_tag(0x10) + told)
+    other = Es(AUDIO_ADTS, 0x111, descriptor(0xC4, b"\xf2\x03\x11\x0f\xff\x47jpneng"))
+    table = packets_of_section(0x1000, pmt(1, 0x110, [one, other]))
+    found = sample(b"".join(stream(packets_of_section(0, pat({1: 0x1000})), table)))
+
+    assert found is not None
+    dual, plain = found.programmes[0].streams
+    assert (True, ("jpn", "eng"), 0x10) == (dual.dual_mono, dual.languages, dual.component_tag)
+    assert (False, ("jpn",), -1) == (plain.dual_mono, plain.languages, plain.component_tag)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x47", b"\x47" * 700, b"text\n" * 1000, bytes(4096), bytes(range(256)) * 64])
@@ -126,23 +249,51 @@ def test_bad_reception_does_not_hide_the_stream() -> None:
     assert [7] == [programme.number for programme in clean.programmes]
 
 
-@settings(deadline=None)
+def test_bytes_that_are_missing_do_not_end_the_stream() -> None:
+    """Behind a hole, packets begin elsewhere: they are found again."""
+    data = b"".join(stream(payload=100))
+    torn = data[: TS * 50 + 77] + data[TS * 60 :]
+    places = packet_places(np.frombuffer(torn, np.uint8), TS, 0)
+
+    # the torn packet still has its sync byte
+    assert [*range(0, TS * 51, TS), *range(TS * 50 + 77, len(torn), TS)] == places.tolist()
+
+
+def test_the_checksum_is_mpeg_s() -> None:
+    """The check value of CRC-32/MPEG-2 in the catalogue of parametrised CRC algorithms."""
+    assert 0x0376E6E7 == crc32(b"123456789")
+    assert 0 == crc32(pat({1: 0x100}))
+
+
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=3000))
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     sample(data)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from([0, 0x1000, 0x100]), st.booleans(), st.binary(max_size=184)), min_size=5))
-def test_no_tables_make_it_raise(pieces: list[tuple[int, bool, bytes]]) -> None:
+def test_no_packets_make_it_raise(pieces: list[tuple[int, bool, bytes]]) -> None:
     """Well-formed packets whose sections are anything."""
-    packets = [packet(pid, body, start=start) for pid, start, body in pieces]
+    packets = [packet(pid, body, start=start, counter=n) for n, (pid, start, body) in enumerate(pieces)]
 
-    assert sample(b"".join([*as_packets(0, pat({7: 0x1000})), *packets])) is not None
+    assert sample(b"".join([*packets_of_section(0, pat({7: 0x1000}), 15), *packets])) is not None
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 255), st.binary(max_size=400))
+def test_no_tables_make_it_raise(table: int, body: bytes) -> None:
+    """Sections with a true CRC that hold anything, also as PAT and as PMT."""
+    tables = [packets_of_section(pid, section(kind, 7, 0, body)) for pid, kind in ((0, 0), (0x1000, 2), (0x11, table))]
+    data = b"".join(stream(packets_of_section(0, pat({7: 0x1000})), *tables))
+    shape = packet_shape(data)
+
+    assert sample(data) is not None and shape is not None
+    assert all(crc32(one) == 0 for _, _, one in sections_of(data, shape, [0, 0x1000, 0x11]))
 
 
 def test_a_look_at_two_places_takes_no_time() -> None:
-    """2 × 2 MiB in less than 50 ms of this thread, the best of five."""
+    """2 × 2 MiB in less than 30 ms of this thread, the best of five."""
     data = b"".join(stream(*ONE, payload=11_000))[: 2 * 1024 * 1024]
     times_s = []
     for _ in range(5):
@@ -151,4 +302,4 @@ def test_a_look_at_two_places_takes_no_time() -> None:
             assert sample(data) is not None
         times_s.append(time.thread_time() - begin_s)
 
-    assert min(times_s) < 0.05
+    assert min(times_s) < 0.03

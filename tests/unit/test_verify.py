@@ -8,12 +8,14 @@ from fractions import Fraction
 
 import pytest
 
-from encoderd.encode.facts import DecodedSpot, OutputFacts, OutputStream, StreamFacts, TranscodeFacts
-from encoderd.encode.media import MediaInfo
+from encoderd.encode.damage import MAIN_SOUND, PICTURE, DamageLog, Kind
+from encoderd.encode.facts import StreamFacts, TranscodeFacts
+from encoderd.encode.media import CaptionInfo, MediaInfo
 from encoderd.encode.messages import VideoRequest
 from encoderd.encode.plan import AudioPlan, EncodePlan
 from encoderd.encode.verify import decodes_all, judge, verdict
 from encoderd.encode.video_plan import VideoPlan
+from encoderd.encode.written import DecodedSpot, OutputFacts, OutputStream, PictureTags, ProofFacts, SecondLikeness
 from encoderd.findings import Finding, Verdict, failed, passed, warned
 
 ICQ = VideoRequest(encoder="h264_qsv", rate_control="icq", bframes=2)
@@ -30,6 +32,10 @@ PLAN = EncodePlan(
         options={},
         asked=ICQ,
         decoder_threads=1,
+        colorspace=1,
+        color_primaries=1,
+        color_trc=1,
+        color_range=1,
     ),
     audio=(
         AudioPlan(
@@ -62,6 +68,7 @@ SIZE = 1_000_000_000
 MEDIA = MediaInfo(
     format="mpegts", size_bytes=SIZE, start_s=Fraction(1), duration_s=Fraction(1800), video=(), audio=(), other=()
 )
+TAGS = PictureTags(sample_aspect_ratio=Fraction(4, 3), color_primaries=1, color_trc=1, colorspace=1, color_range=1)
 SPOT = DecodedSpot(place="start", at_s=0.0, frames=12, error="")
 
 
@@ -85,7 +92,7 @@ def output() -> OutputFacts:
         OutputStream(codec=codec, kind=kind, packets=packets, start_s=Fraction(0), end_s=Fraction(1800))
         for codec, kind, packets in (("h264", "video", 45_000), ("aac", "audio", 84_375), ("ac3", "audio", 56_250))
     )
-    return OutputFacts(size_bytes=SIZE // 4, streams=streams, spots=(SPOT,), width=1440, height=1080)
+    return OutputFacts(size_bytes=SIZE // 4, streams=streams, spots=(SPOT,), width=1440, height=1080, tags=TAGS)
 
 
 def with_stream(found: OutputFacts, number: int, **changes: object) -> OutputFacts:
@@ -102,8 +109,8 @@ def verdicts(media: MediaInfo, happened: TranscodeFacts, found: OutputFacts) -> 
 
 def test_a_file_in_order_passes_every_check() -> None:
     names = [
-        "streams", "frames", "durations", "source_read", "duration", "decodes", "skew", "damage", "rate_control",
-        "granted",
+        "streams", "frames", "durations", "timeline", "audio", "source_read", "duration", "decodes", "skew", "geometry",
+        "captions", "damage", "rate_control", "granted",
     ]  # fmt: skip
 
     assert dict.fromkeys(names, Verdict.PASS) == verdicts(MEDIA, facts(), output())
@@ -122,6 +129,11 @@ def test_a_file_in_order_passes_every_check() -> None:
         ("skew", with_stream(output(), 1, start_s=Fraction(1, 2), end_s=Fraction(3601, 2))),
         ("decodes", replace(output(), spots=(SPOT, replace(SPOT, place="end", error="corrupt frame")))),
         ("decodes", replace(output(), spots=())),
+        ("decodes", replace(output(), spots=(SPOT, replace(SPOT, place="beside", error="after 3 pictures: …")))),
+        ("timeline", with_stream(output(), 1, backward=1)),
+        ("timeline", replace(output(), repeated_pts=1)),
+        ("geometry", replace(output(), tags=replace(TAGS, sample_aspect_ratio=Fraction(1)))),
+        ("geometry", replace(output(), tags=replace(TAGS, sample_aspect_ratio=Fraction(0)))),
     ],
 )
 def test_a_file_that_is_not_what_was_written_fails(check: str, found: OutputFacts) -> None:
@@ -290,3 +302,109 @@ def test_the_verdict_is_on_the_output_alone(findings: list[Finding], expected: V
 def test_what_a_gpu_made_is_decoded_as_a_whole(wish: str, encoder: str, expected: bool) -> None:
     """Unless the settings say otherwise: libavcodec does not tell that a picture in the middle is cut off."""
     assert expected is decodes_all(wish, encoder)
+
+
+@pytest.mark.parametrize(
+    ("check", "found"),
+    [
+        ("timeline", replace(output(), streams=tuple(replace(one, start_s=Fraction(1)) for one in output().streams))),
+        ("geometry", replace(output(), tags=replace(TAGS, colorspace=6))),
+        ("geometry", replace(output(), tags=replace(TAGS, color_range=2))),
+        ("geometry", replace(output(), tags=replace(TAGS, color_trc=2))),
+    ],
+)
+def test_a_file_that_a_viewer_should_look_at(check: str, found: OutputFacts) -> None:
+    assert verdicts(MEDIA, facts(), found)[check] is Verdict.WARN
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        TAGS,
+        replace(TAGS, color_range=0),  # what nobody tells is limited
+        replace(TAGS, sample_aspect_ratio=Fraction(3999, 3000)),  # Matroska's whole pixels
+        None,
+    ],
+)
+def test_geometry_as_planned(tags: PictureTags | None) -> None:
+    assert verdicts(MEDIA, facts(), replace(output(), tags=tags))["geometry"] is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("skew", "expected"), [(Fraction(20, 1000), Verdict.PASS), (Fraction(21, 1000), Verdict.WARN)]
+)  # fmt: skip
+def test_sound_that_was_moved_is_told(skew: Fraction, expected: Verdict) -> None:
+    """20 ms beside where the source had it is what the timeline promises."""
+    happened = facts()
+    happened.streams[1].largest_skew_s = skew
+
+    assert verdicts(MEDIA, happened, output())["timeline"] is expected
+
+
+@pytest.mark.parametrize(
+    ("lost", "end_s", "expected"),
+    [(0, 1799, Verdict.PASS), (0, 1700, Verdict.PASS), (3, 1799, Verdict.PASS), (3, 1700, Verdict.WARN)],
+)
+def test_a_track_that_ends_early(lost: int, end_s: int, expected: Verdict) -> None:
+    """As in the recording, unless packets of it were lost on the way."""
+    happened = facts()
+    happened.streams[1].end_s = Fraction(end_s)
+    happened.streams[1].dropped = lost
+
+    assert verdicts(MEDIA, happened, with_stream(output(), 1, end_s=Fraction(end_s)))["audio"] is expected
+
+
+def test_captions_never_fail_a_job() -> None:
+    """Those that were planned inside and are not there are told; the other streams are compared as ever."""
+    caption = CaptionInfo(index=5, pid=0x130, codec="dvb_subtitle", language="jpn")
+    plan = replace(PLAN, inside=(caption,))
+    happened = facts()
+    happened.streams.append(StreamFacts(codec="dvb_subtitle", packets=9, muxed=9))
+    inside = OutputStream(codec="dvbsub", kind="subtitle", packets=9, start_s=Fraction(3), end_s=Fraction(1700))
+    chapters = OutputStream(codec="", kind="data", packets=4, start_s=Fraction(0), end_s=Fraction(1800))
+    there = replace(output(), streams=(*output().streams, inside, chapters))
+
+    def found(shown: OutputFacts) -> dict[str, Verdict]:
+        return {finding.check: finding.verdict for finding in judge(MEDIA, plan, happened, shown)}
+
+    assert {Verdict.PASS} == set(found(there).values())
+    assert [("captions", Verdict.WARN)] == [item for item in found(output()).items() if item[1] is not Verdict.PASS]
+
+
+@pytest.mark.parametrize(("gap_s", "expected"), [(0.5, Verdict.PASS), (2.0, Verdict.WARN), (900.0, Verdict.WARN)])
+def test_damage_is_a_share_of_the_time(gap_s: float, expected: Verdict) -> None:
+    """More than a thousandth of it is worth a look; whether the recording has failed is for the operator's limit."""
+    log = DamageLog(0.04, 0.02)
+    log.note(Kind.GAP, 60.0, PICTURE, span_s=gap_s)
+    log.note(Kind.FILLED, 60.0, MAIN_SOUND, span_s=gap_s)
+    findings = judge(MEDIA, PLAN, facts(), output(), damage=log.assess(1800.0))
+    damage = next(finding for finding in findings if finding.check == "damage")
+
+    assert expected is damage.verdict
+    assert f"1 gap of {gap_s:.1f} s at 00:01:00" in damage.evidence
+
+
+SECOND = SecondLikeness(at_s=0.0, frames=8, psnr_db=38.0, ssim=0.97, thin_db=45.0, beside_db=28.0)
+PROOF = ProofFacts(frames=45_000, packets=45_000, error="", crc=7, compared=45_000, seconds=(SECOND,) * 20)
+
+
+@pytest.mark.parametrize(
+    ("proof", "expected"),
+    [
+        (PROOF, Verdict.PASS),
+        (replace(PROOF, seconds=()), Verdict.PASS),
+        # Quality 51, a still picture, snow at quality 30.
+        (replace(PROOF, seconds=(replace(SECOND, psnr_db=26.4, thin_db=29.9, beside_db=27.8),)), Verdict.PASS),
+        (replace(PROOF, seconds=(replace(SECOND, beside_db=99.0),)), Verdict.PASS),
+        (replace(PROOF, seconds=(replace(SECOND, psnr_db=13.5, thin_db=25.3, beside_db=20.9),)), Verdict.WARN),
+        (replace(PROOF, seconds=(SECOND, SECOND, replace(SECOND, psnr_db=13.5))), Verdict.PASS),
+        (replace(PROOF, compared=30_000), Verdict.WARN),
+        (replace(PROOF, wrong=1, wrong_at_s=1.5, worst_db=7.0, worst_at_s=1.5), Verdict.FAIL),
+        (replace(PROOF, seconds=(replace(SECOND, thin_db=24.0, beside_db=38.0),) * 3), Verdict.FAIL),
+    ],
+)
+def test_pictures_are_the_ones_that_went_in(proof: ProofFacts, expected: Verdict) -> None:
+    """One that is another is a failure; poor ones are a doubt; coarse ones are what was asked for."""
+    findings = judge(MEDIA, PLAN, facts(), output(), proof=proof)
+
+    assert [expected] == [finding.verdict for finding in findings if finding.check == "likeness"]

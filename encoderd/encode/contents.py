@@ -1,0 +1,203 @@
+"""
+What an open container holds, as MediaInfo: FFmpeg's streams, sorted into the tracks that the recording's tables tell.
+
+FFmpeg lists streams; which programme they belong to, and which of them carry the same track one after the other, only
+the tables say. In other containers than transport streams every stream is a track of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from encoderd.encode.audio_configuration import codec_word, is_dual_mono
+from encoderd.encode.elementary_streams import Kind
+from encoderd.encode.media import AudioInfo, CaptionInfo, MediaInfo, Service, VideoInfo
+from encoderd.encode.programmes import Choice, Track
+from encoderd.encode.pyav import codec_of, disposition, kind, pixel_format
+
+_ATTACHED_PICTURE = 0x400  # disposition
+
+
+def media_info(
+    container: InputContainer,
+    size_bytes: int,
+    choice: Choice | None = None,
+    service: Service | None = None,
+    examples: Mapping[int, bytes] | None = None,
+    late: Collection[int] = (),
+) -> MediaInfo:
+    """
+    Return what the container holds, of the chosen programme where there is one.
+
+    `examples` has a packet of most PIDs with audio, which tells dual mono; `late` are PIDs that begin later: what
+    FFmpeg takes for their start is where their sample came from.
+    """
+    programme = None if choice is None else choice.programme
+    notes: list[str] = []
+    if choice is not None and programme is not None and choice.others:
+        others = ", ".join(map(str, choice.others))
+        notes.append(f"programme {programme.number} kept, left out: {others}")
+    video: list[VideoInfo] = []
+    audio: list[AudioInfo] = []
+    captions: list[CaptionInfo] = []
+    other: list[str] = []
+    for group, track in _tracks(container, () if programme is None else programme.tracks):
+        stream, also = group[0], tuple(later.index for later in group[1:])
+        if track is None and programme is not None and not _is_ours(stream, len(choice.others) if choice else 0):
+            continue
+        if isinstance(stream, VideoStream) and stream.codec_context is not None:
+            if disposition(stream) & _ATTACHED_PICTURE:
+                other.append(_named(stream))
+            else:
+                video.append(replace(_video_info(stream), also=also))
+        elif isinstance(stream, AudioStream) and stream.codec_context is not None:
+            dual = _dual_mono(group, track, examples or {})
+            audio.append(replace(_audio_info(stream, _both_told(track) if dual else track), also=also, dual_mono=dual))
+        elif kind(stream) == "subtitle" or (track is not None and track.kind is Kind.CAPTIONS):
+            captions.append(_caption_info(stream, track, also))
+        else:
+            other.append(_named(stream))
+    return MediaInfo(
+        format=container.format.name,
+        size_bytes=size_bytes,
+        start_s=_start_s(container, [*video, *audio], late),
+        duration_s=_duration_s(container, [*video, *audio], alone=choice is None or not choice.others),
+        video=tuple(video),
+        audio=tuple(audio),
+        captions=tuple(captions),
+        other=tuple(other),
+        comment=container.metadata.get("comment", "") or container.metadata.get("COMMENT", ""),
+        notes=tuple(notes),
+        programme=0 if programme is None else programme.number,
+        service=service or Service(),
+    )
+
+
+def _tracks(container: InputContainer, tracks: Sequence[Track]) -> list[tuple[list[Stream], Track | None]]:
+    """Group the streams by track, in the order of the tracks, each group's first stream first; the rest stand alone."""
+    by_pid: dict[int, list[Stream]] = {}
+    for stream in container.streams:
+        by_pid.setdefault(stream.id, []).append(stream)
+    found: list[tuple[list[Stream], Track | None]] = []
+    taken: set[int] = set()
+    for track in tracks:
+        group = [stream for pid in track.pids for stream in by_pid.get(pid, ()) if stream.index not in taken]
+        same = [stream for stream in group if kind(stream) == kind(group[0])]
+        if same:
+            taken |= {stream.index for stream in same}
+            found.append((_known_first(same), track))
+    return found + [([stream], None) for stream in container.streams if stream.index not in taken]
+
+
+def _known_first(group: list[Stream]) -> list[Stream]:
+    """The first stream stands for the track: one whose parameters are known."""
+    return sorted(group, key=lambda stream: not is_known(stream))
+
+
+def _is_ours(stream: Stream, other_programmes: int) -> bool:
+    """A stream that no table names is kept where there is one programme only: it cannot be another one's."""
+    return other_programmes == 0
+
+
+def is_known(stream: Stream) -> bool:
+    """Whether probing found what a decoder needs; a stream that no decoder knows is as known as it can be."""
+    context: Any = stream.codec_context
+    if isinstance(stream, AudioStream) and context is not None:
+        return bool(context.sample_rate)
+    return not isinstance(stream, VideoStream) or context is None or bool(context.width)
+
+
+def _start_s(
+    container: InputContainer, tracks: Sequence[VideoInfo | AudioInfo], late: Collection[int]
+) -> Fraction | None:
+    """The earliest start of all streams of the tracks that are there from the beginning."""
+    starts = []
+    for stream in (container.streams[index] for track in tracks for index in (track.index, *track.also)):
+        if stream.id in late:
+            continue
+        if stream.start_time is not None and stream.time_base is not None:
+            starts.append(Fraction(stream.start_time * stream.time_base))
+    return min(starts, default=None)
+
+
+def _duration_s(container: InputContainer, tracks: Sequence[VideoInfo | AudioInfo], *, alone: bool) -> Fraction | None:
+    """The container's claim; beside other programmes, which may last longer, that of the kept one's own streams."""
+    if alone:
+        return None if container.duration is None else Fraction(container.duration, 1_000_000)
+    streams = [container.streams[track.index] for track in tracks]
+    claims = [Fraction(one.duration * one.time_base) for one in streams if one.duration and one.time_base]
+    return max(claims, default=None)
+
+
+def _dual_mono(group: list[Stream], track: Track | None, examples: Mapping[int, bytes]) -> bool:
+    if track is not None and track.dual_mono:
+        return True
+    context: Any = group[0].codec_context
+    return any(is_dual_mono(codec_word(context.name), examples.get(stream.id, b"")) for stream in group)
+
+
+def _both_told(track: Track | None) -> Track | None:
+    """A stream whose packets are dual mono has two languages, even where its table does not say that it is."""
+    return None if track is None else replace(track, dual_mono=True)
+
+
+def _named(stream: Stream) -> str:
+    context: Any = stream.codec_context
+    name = codec_of(stream) if context is None else context.name
+    return f"{name or 'unknown ' + kind(stream)} (stream {stream.index}, pid {stream.id:#x})"
+
+
+def _caption_info(stream: Stream, track: Track | None, also: tuple[int, ...]) -> CaptionInfo:
+    named = track.codec if track is not None and track.codec else ""
+    return CaptionInfo(
+        index=stream.index,
+        pid=stream.id,
+        codec=named or codec_of(stream),
+        language=(track.language if track is not None else "") or stream.language or "",
+        title=stream.metadata.get("title", ""),
+        also=also,
+    )
+
+
+def _video_info(stream: VideoStream) -> VideoInfo:
+    context = stream.codec_context
+    return VideoInfo(
+        index=stream.index,
+        pid=stream.id,
+        codec=context.name,
+        width=context.width,
+        height=context.height,
+        pix_fmt=pixel_format(context),
+        frame_rate=Fraction(stream.guessed_rate or stream.average_rate or 0),
+        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 0),
+        time_base=Fraction(stream.time_base or 0),
+        color_primaries=int(context.color_primaries),
+        color_trc=int(context.color_trc),
+        colorspace=int(context.colorspace),
+        color_range=int(context.color_range),
+    )
+
+
+def _audio_info(stream: AudioStream, track: Track | None) -> AudioInfo:
+    context = stream.codec_context
+    return AudioInfo(
+        index=stream.index,
+        pid=stream.id,
+        codec=context.name,
+        sample_rate_hz=context.sample_rate or 0,
+        channels=context.channels or 0,
+        layout=context.layout.name if context.channels else "",
+        bit_rate_bps=context.bit_rate or 0,
+        language=(track.language if track is not None else "") or stream.language or "",
+        title=stream.metadata.get("title", ""),
+        default=bool(disposition(stream) & 1),
+        time_base=Fraction(stream.time_base or 0),
+    )

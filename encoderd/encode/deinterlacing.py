@@ -1,0 +1,195 @@
+"""
+Whether pictures are combed, which deinterlacer a recording needs, and which pictures of telecined film are repeats.
+
+Flags say what the encoder was told; the pictures say what the camera sent. They are asked where the flags may lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from encoderd.encode.pictures import Look
+
+Lines = npt.NDArray[Any]  # luma, lines × columns, signed so that differences fit
+
+#: How much better one order of the fields must fit than the other, and whole pictures than fields.
+#: Source: the defaults of FFmpeg's idet (intl_thres 1.04, prog_thres 1.5), whose measure this is.
+INTERLACED_RATIO, PROGRESSIVE_RATIO = 1.04, 1.5
+#: In a combed picture a line of the nearest field fits no worse than this.
+COMBED_RATIO = 1.2
+#: A field that differs from the one before by so much less than the other field does is the same one again.
+#: Source: idet's rep_thres.
+REPEATED_RATIO = 3.0
+#: Places that must agree before the pictures are believed and the flags are not.
+PLACES_COMBED, PLACES_PROGRESSIVE = 2, 4
+#: A place has a say with so many pictures that show motion.
+LEAST_VERDICTS = 2
+#: Film is 4 of 5 pictures of these rates.
+FILM_RATES = frozenset({Fraction(30_000, 1001), Fraction(30)})
+CYCLE = 5
+#: Mean difference per sample, in the block that differs most, below which two pictures are the same but for the noise
+#: of coding; and how much smaller than the next one a difference must be to mark a repeat.
+STILL_DIFFERENCE, REPEAT_RATIO = 4.0, 0.5
+#: Lines and columns of a block.
+BLOCK = 8, 16
+
+
+class Verdict(StrEnum):
+    """What a picture shows, compared with the ones before and after it."""
+
+    TFF = "tff"  #: combed, top field first
+    BFF = "bff"  #: combed, bottom field first
+    PROGRESSIVE = "progressive"
+    UNDETERMINED = "undetermined"  #: no motion that would tell
+
+
+class Method(StrEnum):
+    """What becomes of pictures that are interlaced."""
+
+    OFF = "off"  #: passed as they are
+    FRAME = "frame"  #: one picture for each frame
+    FIELD = "field"  #: one picture for each field, at twice the rate
+    IVTC = "ivtc"  #: film pictures woven from their fields, repeats left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deinterlacing:
+    """
+    The decision for a recording: `every` picture or those flagged interlaced, by the flags' field order or `parity`
+    ("auto", "tff", "bff"); `decimated` leaves one of five pictures out. `why` is a sentence for the receipt.
+    """
+
+    method: Method
+    every: bool = False
+    parity: str = "auto"
+    decimated: bool = False
+    why: str = ""
+
+    def frame_rate(self, source: Fraction) -> Fraction:
+        """Return pictures per second of the output."""
+        if self.method is Method.FIELD:
+            return source * 2
+        return source * (CYCLE - 1) / CYCLE if self.decimated else source
+
+
+def deinterlacing(wish: str, looks: Sequence[Look], frame_rate: Fraction) -> Deinterlacing:
+    """
+    Decide by the wish ("auto", "off", "frame", "field", "ivtc"), the flags and, where those may lie, the pictures.
+
+    `frame_rate` is the source's. Without looks the flags decide.
+    """
+    seen = [look for look in looks if look.frames]
+    combed = [look for look in seen if look.combed >= LEAST_VERDICTS and look.combed > look.progressive]
+    whole = [look for look in seen if look.progressive >= LEAST_VERDICTS and not look.combed]
+    flagged = [look for look in seen if look.interlaced * 2 > look.frames]
+    if wish == "off":
+        return Deinterlacing(method=Method.OFF, why="switched off")
+    if wish == "frame":
+        return Deinterlacing(method=Method.FRAME, why="by the flags, as asked")
+    method = {"field": Method.FIELD, "ivtc": Method.IVTC}.get(wish, Method.FRAME)
+    unflagged = [look for look in combed if not look.interlaced]
+    if len(unflagged) >= PLACES_COMBED and len(unflagged) > len([look for look in whole if not look.interlaced]):
+        why = f"flagged progressive, but combed at {len(unflagged)} of {len(seen)} places: every picture"
+        return _every(method, _parity(combed), frame_rate, why)
+    if seen and not any(look.interlaced or look.combed for look in seen):
+        why = f"progressive at all of {len(seen)} places; a part that is flagged interlaced is deinterlaced"
+        return Deinterlacing(method=Method.FRAME, why=why)
+    if method is Method.IVTC:
+        return _film(seen, combed, frame_rate)
+    believed = len(whole) >= PLACES_PROGRESSIVE and len(flagged) == len(seen)
+    if believed and not any(look.combed or look.repeated for look in seen):
+        why = f"flagged interlaced, but no picture is combed at any of {len(seen)} places: passed as they are"
+        return Deinterlacing(method=Method.OFF, why=why)
+    if not seen:
+        return Deinterlacing(method=method, why="by the flags")
+    agree = "flags and pictures agree" if combed else "no picture says otherwise"
+    return Deinterlacing(
+        method=method, why=f"by the flags: interlaced at {len(flagged)} of {len(seen)} places, {agree}"
+    )
+
+
+def _every(method: Method, parity: str, frame_rate: Fraction, why: str) -> Deinterlacing:
+    decimated = method is Method.IVTC and frame_rate in FILM_RATES
+    return Deinterlacing(method=method, every=True, parity=parity, decimated=decimated, why=why)
+
+
+def _film(seen: Sequence[Look], combed: Sequence[Look], frame_rate: Fraction) -> Deinterlacing:
+    """Film is woven anew; at 25 pictures a second it has no repeats, and only the phase of its fields is mended."""
+    decimated = frame_rate in FILM_RATES
+    why = "film woven from its fields, one of five pictures left out" if decimated else "film woven from its fields"
+    if seen:
+        why += f" (repeated fields at {sum(look.repeated > 0 for look in seen)} of {len(seen)} places)"
+    return Deinterlacing(method=Method.IVTC, parity=_parity(combed or seen), decimated=decimated, why=why)
+
+
+def _parity(looks: Sequence[Look]) -> str:
+    """Return the field order that the pictures show; where they show none, or both, the flags of each decide."""
+    top, bottom = sum(look.tff for look in looks), sum(look.bff for look in looks)
+    if max(top, bottom) < LEAST_VERDICTS or min(top, bottom) * 4 > max(top, bottom):
+        return "auto"
+    return "tff" if top > bottom else "bff"
+
+
+def verdict(before: Lines, picture: Lines, after: Lines) -> Verdict:
+    """
+    Say whether a picture's two fields are of one moment, from luma of it and its neighbours (same shape, signed).
+
+    A line that is replaced by the same line of the picture before or after fits better between its neighbours when it
+    is nearer to them in time. In a combed picture the nearest of those fits about as well as the picture's own line, in
+    a whole one worse. Source: the measure of FFmpeg's idet, which asks for the order first, and so takes many a
+    progressive picture with vertical motion for a combed one.
+    """
+    around = picture[:-2] + picture[2:]
+    with_before = np.abs(around - 2 * before[1:-1]).sum(axis=1, dtype=np.int64)
+    with_after = np.abs(around - 2 * after[1:-1]).sum(axis=1, dtype=np.int64)
+    within = int(np.abs(around - 2 * picture[1:-1]).sum(dtype=np.int64))
+    top_first = int(with_before[0::2].sum() + with_after[1::2].sum())  # lines of the bottom field come first here
+    bottom_first = int(with_before[1::2].sum() + with_after[0::2].sum())
+    nearest = min(top_first, bottom_first)
+    if nearest > PROGRESSIVE_RATIO * within:
+        return Verdict.PROGRESSIVE
+    if nearest > COMBED_RATIO * within:
+        return Verdict.UNDETERMINED
+    if bottom_first > INTERLACED_RATIO * top_first:
+        return Verdict.TFF
+    if top_first > INTERLACED_RATIO * bottom_first:
+        return Verdict.BFF
+    return Verdict.UNDETERMINED
+
+
+def repeats_field(before: Lines, picture: Lines) -> bool:
+    """Whether one field is the one of the picture before and the other is not."""
+    top, bottom = (float(np.abs(picture[at::2] - before[at::2]).mean()) for at in (0, 1))
+    return max(top, bottom) > 1.0 and max(top, bottom) > REPEATED_RATIO * min(top, bottom)
+
+
+def difference(one: Lines, other: Lines) -> float:
+    """Return the mean difference per sample of the block that differs most; lips move in a small part of a picture."""
+    lines, columns = (size // block * block for size, block in zip(one.shape, BLOCK, strict=True))
+    if not lines or not columns:
+        return float(np.abs(one - other).mean()) if one.size else 0.0
+    apart = np.abs(one[:lines, :columns] - other[:lines, :columns])
+    along = np.add.reduceat(apart, np.arange(0, columns, BLOCK[1]), axis=1, dtype=np.int32)
+    blocks = np.add.reduceat(along, np.arange(0, lines, BLOCK[0]), axis=0, dtype=np.int32)
+    return float(blocks.max()) / (BLOCK[0] * BLOCK[1])
+
+
+def repeat_of(differences: Sequence[float]) -> int | None:
+    """
+    Return which picture of a cycle is the one before it again, None when none is.
+
+    `differences` are of each picture to the one before. In a still scene all are alike, and any may go; pictures that
+    were never film (30 a second, all of them different) stay, each at its time.
+    """
+    least = min(range(len(differences)), key=differences.__getitem__)
+    next_least = min(found for number, found in enumerate(differences) if number != least)
+    if differences[least] <= STILL_DIFFERENCE or differences[least] < REPEAT_RATIO * next_least:
+        return least
+    return None

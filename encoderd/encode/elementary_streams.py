@@ -1,0 +1,198 @@
+"""
+What the elementary streams of a programme are, from the descriptors of its PMT.
+
+Codecs are named in libavcodec's words. Where FFmpeg's demuxer decides by the same descriptors it decides alike.
+Sources: ISO/IEC 13818-1, 2.4.4.8 and table 2-34; ETSI EN 300 468, 6.2 and annex D; ARIB STD-B10 part 2, 6.2 and
+annex J; ARIB TR-B14 volume 3, 4.2.8.1 (component tags); SMPTE registration authority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a stream is for."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+    CAPTIONS = "captions"
+    DATA = "data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElementaryStream:
+    """
+    One entry of a PMT. `languages` are ISO 639-2, in the order of the descriptors; `component_tag` is -1 without one;
+    `dual_mono` says that the two channels of the audio are two programmes; `codec` is "" when the PMT does not say.
+    """
+
+    pid: int
+    stream_type: int
+    kind: Kind = Kind.DATA
+    codec: str = ""
+    languages: tuple[str, ...] = ()
+    component_tag: int = -1
+    dual_mono: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioComponent:
+    """What a broadcaster says of one audio stream, in a PMT or of one event: see ElementaryStream."""
+
+    component_tag: int
+    languages: tuple[str, ...]
+    dual_mono: bool
+
+
+_STREAM_TYPES = {
+    0x01: (Kind.VIDEO, "mpeg2video"),
+    0x02: (Kind.VIDEO, "mpeg2video"),
+    0x03: (Kind.AUDIO, "mp2"),
+    0x04: (Kind.AUDIO, "mp2"),
+    0x0F: (Kind.AUDIO, "aac"),
+    0x10: (Kind.VIDEO, "mpeg4"),
+    0x11: (Kind.AUDIO, "aac_latm"),
+    0x1B: (Kind.VIDEO, "h264"),
+    0x1C: (Kind.AUDIO, "aac"),
+    0x20: (Kind.VIDEO, "h264"),
+    0x21: (Kind.VIDEO, "jpeg2000"),
+    0x24: (Kind.VIDEO, "hevc"),
+    0x33: (Kind.VIDEO, "vvc"),
+    0x42: (Kind.VIDEO, "cavs"),
+    0x81: (Kind.AUDIO, "ac3"),
+    0x87: (Kind.AUDIO, "eac3"),
+    0x8A: (Kind.AUDIO, "dca"),
+    0xD1: (Kind.VIDEO, "dirac"),
+    0xD2: (Kind.VIDEO, "avs2"),
+    0xD4: (Kind.VIDEO, "avs3"),
+    0xEA: (Kind.VIDEO, "vc1"),
+}
+#: The same numbers where the programme registers as HDMV (Blu-ray, AVCHD cameras).
+_HDMV_TYPES = {
+    0x80: (Kind.AUDIO, "pcm_bluray"),
+    0x81: (Kind.AUDIO, "ac3"),
+    0x82: (Kind.AUDIO, "dca"),
+    0x83: (Kind.AUDIO, "truehd"),
+    0x84: (Kind.AUDIO, "eac3"),
+    0x85: (Kind.AUDIO, "dca"),
+    0x86: (Kind.AUDIO, "dca"),
+    0x90: (Kind.CAPTIONS, "hdmv_pgs_subtitle"),
+    0x92: (Kind.CAPTIONS, "hdmv_text_subtitle"),
+    0xA1: (Kind.AUDIO, "eac3"),
+    0xA2: (Kind.AUDIO, "dca"),
+}
+_REGISTRATIONS = {
+    b"AC-3": (Kind.AUDIO, "ac3"),
+    b"AC-4": (Kind.AUDIO, "ac4"),
+    b"BSSD": (Kind.AUDIO, "s302m"),
+    b"DTS1": (Kind.AUDIO, "dca"),
+    b"DTS2": (Kind.AUDIO, "dca"),
+    b"DTS3": (Kind.AUDIO, "dca"),
+    b"EAC3": (Kind.AUDIO, "eac3"),
+    b"HEVC": (Kind.VIDEO, "hevc"),
+    b"VVC ": (Kind.VIDEO, "vvc"),
+    b"VC-1": (Kind.VIDEO, "vc1"),
+    b"Opus": (Kind.AUDIO, "opus"),
+    b"drac": (Kind.VIDEO, "dirac"),
+}
+#: Descriptor tags of DVB that tell what a private stream (type 6) is.
+_PRIVATE = {
+    0x56: (Kind.CAPTIONS, "dvb_teletext"),
+    0x59: (Kind.CAPTIONS, "dvb_subtitle"),
+    0x6A: (Kind.AUDIO, "ac3"),
+    0x7A: (Kind.AUDIO, "eac3"),
+    0x7B: (Kind.AUDIO, "dca"),
+    0x7C: (Kind.AUDIO, "aac"),
+}
+_PRIVATE_STREAM = 0x06
+_REGISTRATION, _LANGUAGE, _COMPONENT, _TELETEXT, _STREAM_IDENTIFIER = 0x05, 0x0A, 0x50, 0x56, 0x52
+_SUBTITLING, _ARIB_AUDIO, _ARIB_DATA = 0x59, 0xC4, 0xFD
+#: data_component_id → component tags of what FFmpeg takes for captions: full-segment and one-segment broadcasting.
+#: 0x38…0x3F are superimposed text (news flashes), which it does not.
+_ARIB_CAPTIONS = {0x0008: range(0x30, 0x38), 0x0012: range(0x87, 0x88)}
+_DUAL_MONO = 0x02
+#: FFmpeg looks at no more streams of a programme.
+_MOST_STREAMS = 128
+
+
+def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (tag, body) of a descriptor loop, as far as it is whole."""
+    at = 0
+    while at + 2 <= len(data) and at + 2 + data[at + 1] <= len(data):
+        yield data[at], data[at + 2 : at + 2 + data[at + 1]]
+        at += 2 + data[at + 1]
+
+
+def parse_streams(section: bytes) -> tuple[ElementaryStream, ...]:
+    """Return the streams of a PMT section, as far as it is whole; a PID that is named twice counts once."""
+    at = 12 + ((section[10] & 0x0F) << 8 | section[11])
+    end = len(section) - 4
+    hdmv = any(tag == _REGISTRATION and body[:4] in (b"HDMV", b"HDPR") for tag, body in descriptors(section[12:at]))
+    found: dict[int, ElementaryStream] = {}
+    while at + 5 <= end and len(found) < _MOST_STREAMS:
+        pid = (section[at + 1] & 0x1F) << 8 | section[at + 2]
+        length = (section[at + 3] & 0x0F) << 8 | section[at + 4]
+        found.setdefault(pid, _stream(pid, section[at], section[at + 5 : min(at + 5 + length, end)], hdmv))
+        at += 5 + length
+    return tuple(found.values())
+
+
+def audio_component(tag: int, body: bytes) -> AudioComponent | None:
+    """Return what ARIB's audio component descriptor or DVB's component descriptor tells; None of all others."""
+    if tag == _ARIB_AUDIO and len(body) >= 9:
+        # ARIB STD-B10 part 2, 6.2.26; the flag says that there is a second language
+        codes = body[6 : 12 if body[5] & 0x80 else 9]
+        return AudioComponent(component_tag=body[2], languages=_languages(codes, 3), dual_mono=body[1] == _DUAL_MONO)
+    if tag == _COMPONENT and len(body) >= 6 and body[0] & 0x0F in (2, 6):
+        # EN 300 468, table 26: MPEG audio and HE-AAC
+        return AudioComponent(
+            component_tag=body[2], languages=_languages(body[3:6], 3), dual_mono=body[1] == _DUAL_MONO
+        )
+    return None
+
+
+def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementaryStream:
+    kind, codec = (_HDMV_TYPES if hdmv else _STREAM_TYPES).get(
+        stream_type, _STREAM_TYPES.get(stream_type, (Kind.DATA, ""))
+    )
+    component_tag, dual_mono, captions_id = -1, False, -1
+    languages: dict[str, None] = {}
+    for tag, body in descriptors(loop):
+        if tag == _STREAM_IDENTIFIER and body:
+            component_tag = body[0]
+        elif tag == _REGISTRATION and codec == "":
+            kind, codec = _REGISTRATIONS.get(body[:4], (kind, codec))
+        elif tag in _PRIVATE and stream_type == _PRIVATE_STREAM:
+            kind, codec = _PRIVATE[tag]
+        elif tag == _ARIB_DATA and len(body) >= 2:
+            captions_id = body[0] << 8 | body[1]
+        if tag in _LANGUAGE_STEPS:
+            languages |= dict.fromkeys(_languages(body, _LANGUAGE_STEPS[tag]))
+        component = audio_component(tag, body)
+        if component is not None:
+            languages |= dict.fromkeys(component.languages)
+            dual_mono = component.dual_mono
+    if stream_type == _PRIVATE_STREAM and component_tag in _ARIB_CAPTIONS.get(captions_id, ()):
+        kind, codec = Kind.CAPTIONS, "arib_caption"
+    return ElementaryStream(
+        pid=pid,
+        stream_type=stream_type,
+        kind=kind,
+        codec=codec,
+        languages=tuple(languages),
+        component_tag=component_tag,
+        dual_mono=dual_mono,
+    )
+
+
+#: Descriptor tag → bytes from one language code to the next.
+_LANGUAGE_STEPS = {_LANGUAGE: 4, _TELETEXT: 5, _SUBTITLING: 8}
+
+
+def _languages(codes: bytes, step: int) -> tuple[str, ...]:
+    """Return the three-letter codes that stand `step` bytes apart; what is no code is left out."""
+    found = (codes[at : at + 3] for at in range(0, len(codes) - 2, step))
+    return tuple(dict.fromkeys(code.decode("ascii").lower() for code in found if code.isalpha()))

@@ -1,0 +1,156 @@
+"""Whether pictures are combed, and which deinterlacer a recording gets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from encoderd.encode.deinterlacing import (
+    Deinterlacing,
+    Method,
+    Verdict,
+    deinterlacing,
+    difference,
+    repeat_of,
+    repeats_field,
+    verdict,
+)
+from encoderd.encode.pictures import Look, PictureForm
+from tests.filmed import Film, luma
+
+NTSC = Fraction(30_000, 1001)
+HD = PictureForm(width=1440, height=1080)
+PROGRESSIVE = Look(at=0.5, form=HD, frames=6, progressive=4)
+INTERLACED = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, tff=4)
+STILL = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, undetermined=4)
+#: Flags and pictures that say different things.
+COMBED = Look(at=0.5, form=HD, frames=6, bff=4)
+WHOLE = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, progressive=4)
+TELECINED = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, progressive=2, tff=2, repeated=2)
+NOTHING = Look(at=0.5)
+
+
+@pytest.mark.parametrize(
+    ("wish", "looks", "decision"),
+    [
+        ("off", [INTERLACED] * 8, Deinterlacing(method=Method.OFF)),
+        ("frame", [COMBED] * 8, Deinterlacing(method=Method.FRAME)),
+        ("frame", [WHOLE] * 8, Deinterlacing(method=Method.FRAME)),
+        ("auto", [], Deinterlacing(method=Method.FRAME)),
+        ("field", [], Deinterlacing(method=Method.FIELD)),
+        ("ivtc", [], Deinterlacing(method=Method.IVTC, decimated=True)),
+        ("auto", [NOTHING] * 8, Deinterlacing(method=Method.FRAME)),
+        ("auto", [INTERLACED] * 8, Deinterlacing(method=Method.FRAME)),
+        ("field", [INTERLACED, PROGRESSIVE], Deinterlacing(method=Method.FIELD)),
+        ("field", [PROGRESSIVE] * 8, Deinterlacing(method=Method.FRAME)),
+        ("ivtc", [PROGRESSIVE] * 8, Deinterlacing(method=Method.FRAME)),
+        ("auto", [STILL] * 8, Deinterlacing(method=Method.FRAME)),
+        ("auto", [COMBED] * 8, Deinterlacing(method=Method.FRAME, every=True, parity="bff")),
+        ("field", [COMBED] * 2 + [NOTHING] * 6, Deinterlacing(method=Method.FIELD, every=True, parity="bff")),
+        ("ivtc", [COMBED] * 8, Deinterlacing(method=Method.IVTC, every=True, parity="bff", decimated=True)),
+        ("auto", [COMBED] + [PROGRESSIVE] * 7, Deinterlacing(method=Method.FRAME)),  # one place is no evidence
+        ("auto", [COMBED] * 3 + [PROGRESSIVE] * 5, Deinterlacing(method=Method.FRAME)),
+        ("auto", [WHOLE] * 4 + [STILL] * 4, Deinterlacing(method=Method.OFF)),
+        ("field", [WHOLE] * 8, Deinterlacing(method=Method.OFF)),
+        ("auto", [WHOLE] * 3 + [STILL] * 5, Deinterlacing(method=Method.FRAME)),
+        ("auto", [WHOLE] * 7 + [INTERLACED], Deinterlacing(method=Method.FRAME)),
+        ("auto", [WHOLE] * 7 + [PROGRESSIVE], Deinterlacing(method=Method.FRAME)),
+        ("auto", [WHOLE] * 7 + [replace(WHOLE, tff=1)], Deinterlacing(method=Method.FRAME)),
+        ("auto", [WHOLE] * 7 + [replace(WHOLE, repeated=2)], Deinterlacing(method=Method.FRAME)),
+        ("auto", [TELECINED] * 8, Deinterlacing(method=Method.FRAME)),
+        ("ivtc", [TELECINED] * 8, Deinterlacing(method=Method.IVTC, parity="tff", decimated=True)),
+    ],
+)
+def test_flags_decide_unless_the_pictures_prove_them_wrong(
+    wish: str, looks: list[Look], decision: Deinterlacing
+) -> None:
+    """Proof is the same answer at several places with motion, and none against it."""
+    found = deinterlacing(wish, looks, NTSC)
+
+    assert decision == replace(found, why="")
+    assert found.why
+
+
+@pytest.mark.parametrize(
+    ("looks", "parity"),
+    [([INTERLACED], "tff"), ([replace(INTERLACED, tff=0, bff=4)], "bff"), ([INTERLACED, COMBED], "auto"), ([], "auto")],
+)
+def test_film_is_woven_by_the_order_that_the_pictures_show(looks: list[Look], parity: str) -> None:
+    """Both orders in one recording: each frame's flag says which."""
+    assert parity == deinterlacing("ivtc", looks, NTSC).parity
+
+
+@pytest.mark.parametrize(
+    ("method", "source", "rate"),
+    [
+        (Deinterlacing(method=Method.FRAME), NTSC, NTSC),
+        (Deinterlacing(method=Method.FIELD), NTSC, Fraction(60_000, 1001)),
+        (Deinterlacing(method=Method.IVTC, decimated=True), NTSC, Fraction(24_000, 1001)),
+        (Deinterlacing(method=Method.IVTC, decimated=True), Fraction(30), Fraction(24)),
+        (Deinterlacing(method=Method.IVTC), Fraction(25), Fraction(25)),
+    ],
+)
+def test_the_output_s_rate(method: Deinterlacing, source: Fraction, rate: Fraction) -> None:
+    assert rate == method.frame_rate(source)
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(60_000, 1001), Fraction(24)])
+def test_only_film_in_30_pictures_is_decimated(rate: Fraction) -> None:
+    assert not deinterlacing("ivtc", [INTERLACED], rate).decimated
+
+
+@pytest.mark.parametrize(
+    ("film", "seen"),
+    [
+        (Film(fields="top", frames=6, source="mandelbrot", size=(480, 360)), Verdict.TFF),
+        (Film(fields="bottom", frames=6, source="mandelbrot", size=(480, 360)), Verdict.BFF),
+        (Film(frames=6, size=(720, 480)), Verdict.PROGRESSIVE),
+        (Film(frames=6, size=(720, 576), flag="tff"), Verdict.PROGRESSIVE),
+        (Film(frames=6, source="smptebars"), Verdict.UNDETERMINED),
+    ],
+)
+def test_combed_pictures_are_seen(film: Film, seen: Verdict) -> None:
+    """Whatever the flags say; a still picture says nothing."""
+    pictures = [luma(frame) for frame in film.pictures()]
+
+    assert {seen} == {verdict(*pictures[at : at + 3]) for at in range(4)}
+
+
+def test_repeated_fields_are_seen() -> None:
+    """Two of five frames of telecined film share a field with the one before."""
+    film = Film(frames=12, filters=(("telecine", "pattern=23"),))
+    pictures = [luma(frame) for frame in film.pictures()]
+    repeated = [repeats_field(one, other) for one, other in pairwise(pictures)]
+
+    assert [4, 4] == [sum(repeated[:10]), sum(repeated[2:12])]
+    assert not repeats_field(pictures[0], pictures[0])
+
+
+def test_the_block_that_differs_most_counts() -> None:
+    """Lips move in a small part of a picture."""
+    one = np.zeros((64, 128), np.int16)
+    other = one.copy()
+    other[8:16, 16:32] = 100
+
+    assert 100.0 == difference(one, other)
+    assert 0.0 == difference(one, one)
+    assert 5.0 == difference(one[:4, :4], one[:4, :4] + 5)
+    assert 0.0 == difference(one[:0], one[:0])
+
+
+@pytest.mark.parametrize(
+    ("differences", "repeat"),
+    [
+        ([50.0, 2.0, 60.0, 55.0, 70.0], 1),
+        ([50.0, 20.0, 60.0, 55.0, 70.0], 1),  # coded badly, and still much less than the others
+        ([50.0, 40.0, 60.0, 55.0, 70.0], None),  # never film
+        ([255.0, 50.0, 60.0, 55.0, 70.0], None),
+        ([1.0, 1.0, 1.0, 0.5, 1.0], 3),  # a still: any may go
+    ],
+)
+def test_which_picture_is_a_repeat(differences: list[float], repeat: int | None) -> None:
+    assert repeat == repeat_of(differences)
