@@ -28,7 +28,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "intake": {"settle_s": 0.3, "rescan_s": 0.2},
     "queue": {"retry_pause_s": 0.2},
     "preflight": {"recheck_s": 0.5},
-    "encode": {"encoder": "libx264", "preset": "veryfast", "space_margin_mib": 1},
+    "encode": {"encoder": "libx264", "preset": "veryfast", "space_margin_mib": 1, "max_size_ratio": 0},
 }
 
 

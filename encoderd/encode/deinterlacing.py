@@ -37,6 +37,9 @@ CYCLE = 5
 #: Mean difference per sample, in the block that differs most, below which two pictures are the same but for the noise
 #: of coding; and how much smaller than the next one a difference must be to mark a repeat.
 STILL_DIFFERENCE, REPEAT_RATIO = 4.0, 0.5
+#: Lines and columns (of those that are compared) of a spot; how badly its lines must fit between each other, as the
+#: mean of |above + below − 2 × own|, and how much worse than those of the nearest fields.
+SPOT, LEAST_COMB, SPOT_RATIO = (8, 4), 24, 2
 #: Lines and columns of a block.
 BLOCK = 8, 16
 
@@ -104,7 +107,7 @@ def deinterlacing(wish: str, looks: Sequence[Look], frame_rate: Fraction) -> Dei
     if method is Method.IVTC:
         return _film(seen, combed, frame_rate)
     believed = len(whole) >= PLACES_PROGRESSIVE and len(flagged) == len(seen)
-    if believed and not any(look.combed or look.repeated for look in seen):
+    if believed and not any(look.combed or look.spots or look.repeated for look in seen):
         why = f"flagged interlaced, but no picture is combed at any of {len(seen)} places: passed as they are"
         return Deinterlacing(method=Method.OFF, why=why)
     if not seen:
@@ -162,6 +165,31 @@ def verdict(before: Lines, picture: Lines, after: Lines) -> Verdict:
     if top_first > INTERLACED_RATIO * bottom_first:
         return Verdict.BFF
     return Verdict.UNDETERMINED
+
+
+def has_combed_spot(before: Lines, picture: Lines, after: Lines) -> bool:
+    """
+    Whether some small part of the picture is combed: a ticker, or a face before a still wall.
+
+    The whole picture's verdict is of what most of it shows; a recording may be passed untouched only where not even a
+    spot of it is combed.
+    """
+    around = picture[:-2] + picture[2:]
+    fits = [np.abs(around - 2 * other[1:-1]) for other in (picture, before, after)]
+    lines, columns = (size // block for size, block in zip(fits[0].shape, SPOT, strict=True))
+    if not lines or not columns:
+        return False
+    shape = (lines, SPOT[0] // 2, 2, columns, SPOT[1])
+    own, by_before, by_after = (
+        fit[: lines * SPOT[0], : columns * SPOT[1]].reshape(shape).sum(axis=(1, 4), dtype=np.int64) for fit in fits
+    )  # spots × the two fields
+    within = own.sum(axis=1)
+    top_first = by_before[:, 0] + by_after[:, 1]
+    bottom_first = by_before[:, 1] + by_after[:, 0]
+    nearest, farthest = np.minimum(top_first, bottom_first), np.maximum(top_first, bottom_first)
+    seen = within > LEAST_COMB * SPOT[0] * SPOT[1]
+    moving = (nearest <= COMBED_RATIO * within) & (farthest > PROGRESSIVE_RATIO * nearest)
+    return bool((seen & (moving | (within > SPOT_RATIO * nearest))).any())
 
 
 def repeats_field(before: Lines, picture: Lines) -> bool:

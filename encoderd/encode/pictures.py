@@ -79,8 +79,8 @@ class Look:
 
     `interlaced` of them are flagged so, of these `top_first` top field first. The rest is what the pictures themselves
     say, each compared with those beside it: `tff` and `bff` are combed, `progressive` are not, `undetermined` show no
-    motion. `repeated` have a field of the picture before, as telecined film has. `spacing_s` is the usual time from
-    picture to picture, 0 when unknown.
+    motion. `repeated` have a field of the picture before, as telecined film has; `spots` are combed somewhere, which
+    is asked where no whole picture is. `spacing_s` is the usual time from picture to picture, 0 when unknown.
     """
 
     at: float
@@ -93,6 +93,7 @@ class Look:
     progressive: int = 0
     undetermined: int = 0
     repeated: int = 0
+    spots: int = 0
     spacing_s: Fraction = Fraction(0)
 
     @property

@@ -210,9 +210,9 @@ def _places(recording: Recording, head: bytes) -> list[_Place]:
         return []
     found = [_Place(at=0, data=head, told=begin)]
     if recording.size_bytes > HEAD_BYTES + LATER_BYTES:
-        step = (recording.size_bytes - HEAD_BYTES - LATER_BYTES) // LATER_PLACES
+        step = (recording.size_bytes - LATER_BYTES) // LATER_PLACES
         for number in range(1, LATER_PLACES + 1):
-            at = HEAD_BYTES + number * step
+            at = number * step
             data = os.pread(recording.fd, LATER_BYTES, at)
             told = transport_stream.sample(data)
             if told is not None:
@@ -240,13 +240,19 @@ def _chosen(places: Sequence[_Place], wish: int) -> tuple[Choice, Service]:
 
 
 def _scrambled_ratio(places: Sequence[_Place], choice: Choice) -> float:
-    """Return the share (0…1) of the kept programme's bytes that are encrypted; of all packets where there is none."""
-    if choice.programme is None:
-        return sum(place.told.scrambled_ratio for place in places) / len(places) if places else 0.0
-    pids = choice.programme.pids
-    hidden = sum(place.told.scrambled_by_pid.get(pid, 0) for place in places for pid in pids)
-    clear = sum(place.told.bytes_by_pid.get(pid, 0) for place in places for pid in pids)
-    return hidden / (hidden + clear) if hidden else 0.0
+    """Return the share (0…1) of the kept programme that is encrypted; of all packets where there is none."""
+    if not places:
+        return 0.0
+    ratios = []
+    for place in places:
+        told = place.told
+        if choice.programme is None:
+            ratios.append(told.scrambled_ratio)
+            continue
+        hidden = sum(told.scrambled_by_pid.get(pid, 0) for pid in choice.programme.pids)
+        clear = sum(told.bytes_by_pid.get(pid, 0) for pid in choice.programme.pids)
+        ratios.append(hidden / (hidden + clear) if hidden else 0.0)
+    return sum(ratios) / len(ratios)
 
 
 def _first_seen(told: TransportSample) -> TransportSample:

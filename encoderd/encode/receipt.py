@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from encoderd.encode.audio_plan import AudioPlan
 from encoderd.encode.damage import Damage
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.granted import differences
@@ -30,8 +31,10 @@ RECEIPT_VERSION = 2
 MOST_POINTS = 120
 #: Jumps, gaps and chapters that are listed; all are counted.
 MOST_LISTED = 100
-#: Facts that the series are made of; the receipt has the series.
-_RAW = ("places", "pace")
+#: Facts that the series are made of, and those that stand under "timeline".
+_RAW = frozenset(
+    {"places", "pace", "discontinuity_count", "gap_count", "outlier_count", "duplicate_count", "largest_skew_s"}
+)
 _COLOURS = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 
@@ -113,7 +116,7 @@ def build(made: Made, findings: Sequence[Finding]) -> dict[str, Any]:
         "source": {name: value for name, value in asdict(media).items() if name not in {"service", "programme"}},
         "programme": media.programme,
         "service": asdict(media.service),
-        "plan": {"audio": [asdict(audio) for audio in plan.audio], "notes": list(plan.notes)},
+        "plan": {"audio": [_audio_plan(audio) for audio in plan.audio], "notes": list(plan.notes)},
         "video": _video(media, plan, facts),
         "audio": _audio(media, plan, facts),
         "captions": _captions(plan, made.captions),
@@ -229,6 +232,10 @@ def _audio(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts) -> list[di
             }
         )
     return tracks
+
+
+def _audio_plan(audio: AudioPlan) -> dict[str, Any]:
+    return {name: value for name, value in asdict(audio).items() if name != "main"}  # "layout" says what counts
 
 
 def _captions(plan: EncodePlan, beside: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from encoderd.encode.deinterlacing import Lines, Verdict, repeats_field, verdict
+from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, repeats_field, verdict
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm
 from encoderd.encode.probe import DEMUXERS
@@ -164,7 +164,8 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
     times = [frame.pts * Fraction(frame.time_base) for frame in alike if frame.pts is not None and frame.time_base]
     steps = sorted(later - earlier for earlier, later in pairwise(times) if later > earlier)
     spacing_s = steps[len(steps) // 2] if steps else Fraction(0)
-    verdicts, repeated = _compared([_luma(frame) for frame in alike])
+    pictures = [_luma(frame) for frame in alike]
+    verdicts, repeated = _compared(pictures)
     return Look(
         at=at,
         form=PictureForm(
@@ -189,6 +190,7 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
         progressive=verdicts.count(Verdict.PROGRESSIVE),
         undetermined=verdicts.count(Verdict.UNDETERMINED),
         repeated=repeated,
+        spots=_spots(pictures) if Verdict.TFF not in verdicts and Verdict.BFF not in verdicts else 0,
         spacing_s=spacing_s,
     )
 
@@ -206,6 +208,15 @@ def _compared(pictures: list[Lines]) -> tuple[list[Verdict], int]:
     ]
     pairs = pairwise(pictures)
     return verdicts, sum(repeats_field(one, other) for one, other in pairs if one.shape[0] > 1)
+
+
+def _spots(pictures: list[Lines]) -> int:
+    """Return how many pictures with a neighbour on both sides are combed somewhere."""
+    return sum(
+        has_combed_spot(*pictures[number - 1 : number + 2])
+        for number in range(1, len(pictures) - 1)
+        if pictures[number].shape[0] > 3
+    )
 
 
 def _luma(frame: VideoFrame) -> Lines:

@@ -120,6 +120,8 @@ class Transcode:
                 self._mux(writer)
             except BaseException as error:  # noqa: BLE001 - wakes the threads; close() raises it
                 self._breaker.trip(error)
+                if self._reception is not None:
+                    self._reception.stop()  # it waits for the reader, which ends now
             self._breaker.close()
             if self._facts.frames_encoded == 0:
                 raise rejected(

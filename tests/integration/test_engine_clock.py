@@ -52,7 +52,7 @@ def test_a_clock_that_wraps_leaves_no_trace(
     assert set(done.doubts) <= {"duration"}
 
 
-@pytest.mark.parametrize("jump_s", [-1.0, -3600.0, 12.0, 7200.0])
+@pytest.mark.parametrize("jump_s", [-1.0, -3600.0, 300.0, 7200.0])
 def test_a_clock_that_jumps_runs_on(tmp_path: Path, two_seconds: bytes, jump_s: float) -> None:
     """
     Two broadcasts in one recording: no time passes between them, and audio keeps its distance to the pictures.

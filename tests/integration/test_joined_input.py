@@ -13,8 +13,9 @@ import av
 import pytest
 from av.container import InputContainer
 
-from encoderd.encode.joined_input import demuxed_packets, joining_prefix, open_joined
+from encoderd.encode.joined_input import joining_prefix, open_joined
 from encoderd.encode.programmes import choose, late_pids, layout
+from encoderd.encode.pyav import demuxed_packets
 from encoderd.encode.sample import SampleSpec, make_recording
 from encoderd.encode.transport_stream import TransportSample, sample
 from tests.encoding import WRAP, noisy, packets_of, retimed

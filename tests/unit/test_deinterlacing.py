@@ -15,6 +15,7 @@ from encoderd.encode.deinterlacing import (
     Verdict,
     deinterlacing,
     difference,
+    has_combed_spot,
     repeat_of,
     repeats_field,
     verdict,
@@ -154,3 +155,21 @@ def test_the_block_that_differs_most_counts() -> None:
 )
 def test_which_picture_is_a_repeat(differences: list[float], repeat: int | None) -> None:
     assert repeat == repeat_of(differences)
+
+
+def test_a_ticker_is_combed_though_the_picture_is_not() -> None:
+    """A still wall with a small part of it in motion between the fields: no whole picture tells it, a spot does."""
+    wall = np.tile((np.arange(256, dtype=np.int16) % 3 * 40)[:, None], (1, 192))
+    before, picture, after = (wall.copy() for _ in range(3))
+    for shown, (top, bottom) in zip((before, picture, after), ((16, 48), (80, 112), (144, 176)), strict=True):
+        shown[40:56:2, 8:24], shown[41:56:2, 8:24] = top, bottom
+
+    assert verdict(before, picture, after) is not Verdict.TFF
+    assert has_combed_spot(before, picture, after)
+
+
+def test_a_still_or_a_moving_whole_picture_has_no_combed_spot() -> None:
+    wall = np.tile((np.arange(64, dtype=np.int16) % 7 * 30)[:, None], (1, 96))
+
+    assert not has_combed_spot(wall, wall, wall)
+    assert not has_combed_spot(wall, np.roll(wall, 2, axis=0), np.roll(wall, 4, axis=0))

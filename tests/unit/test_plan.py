@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from encoderd.encode.audio_plan import aac_layout
 from encoderd.encode.codec_options import codec_options
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
@@ -133,13 +132,6 @@ def test_aac_gets_a_sample_rate_that_it_has(given: int, taken: int) -> None:
     audio = replace(AUDIO, codec="mp2", sample_rate_hz=given)
 
     assert taken == make_plan(replace(MEDIA, audio=(audio,)), request()).audio[0].sample_rate_hz
-
-
-@pytest.mark.parametrize(
-    ("channels", "layout"), [(1, "mono"), (2, "stereo"), (3, "stereo"), (5, "stereo"), (6, "5.1"), (8, "5.1")]
-)
-def test_channels_become_mono_stereo_or_surround(channels: int, layout: str) -> None:
-    assert layout == aac_layout(channels)
 
 
 def test_languages_titles_and_the_default_track_stay() -> None:

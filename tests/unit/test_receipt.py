@@ -144,7 +144,7 @@ def test_every_described_field_is_there(tmp_path: Path) -> None:
     assert set(receipt) == set(SCHEMA["required"])
     assert later == {
         "wall_s", "worker", "watch", "recording", "published_as", "published_bytes", "published_at", "attempt",
-        "after_success",
+        "after_success", "sidecars",
     }  # fmt: skip
     for kind, part in ((EncodeRequest, SCHEMA["properties"]["asked"]),
                        (VideoRequest, SCHEMA["properties"]["asked"]["properties"]["video"])):  # fmt: skip

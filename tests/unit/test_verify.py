@@ -179,7 +179,7 @@ def _read_error(happened: TranscodeFacts) -> None:
 
 
 def _lost_in_filters(happened: TranscodeFacts) -> None:
-    happened.frames_decoded += 1
+    happened.frames_due = happened.frames_filtered + 1
 
 
 def _damaged(happened: TranscodeFacts) -> None:
