@@ -44,6 +44,8 @@ IN_A_JOB = [
     Fault(order=f"nodata@{LATE}", says="nothing in it"),
     Fault(order=f"drop@{LATE}", says="frames"),
     Fault(order=f"trunc@{LATE}", says="decode"),
+    Fault(order=f"garble@{LATE}", says="other ones than went in"),
+    Fault(order=f"garble@{LATE}x1", says="other ones than went in"),
     Fault(order=f"busy@{LATE}", kind="crash", closes=False, says="stood still"),
     Fault(order=f"exec@{LATE}", kind="crash", closes=False, says="stood still"),
     Fault(order=f"hang@{LATE}", kind="crash", closes=False, says="stood still"),
