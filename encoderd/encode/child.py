@@ -9,6 +9,7 @@ default action: nothing in it needs tidying.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -114,6 +115,7 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
     from encoderd.encode.engine import encode
 
     _quiet_ffmpeg()
+    gc.freeze()  # what is imported stays: a collection has the encode's own objects to look at, and takes no time
     os.nice(request.nice)
     _prefer_for_oom()
     started_s = time.monotonic()

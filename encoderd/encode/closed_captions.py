@@ -9,6 +9,7 @@ padding. Source: CEA-708, 4.3 (cc_data); ATSC A/53 part 4, 6.2.3.
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections import deque
 from typing import Any
 
@@ -42,6 +43,8 @@ class CarriedCaptions:
 
     def take(self, frame: VideoFrame) -> None:
         """Keep the captions of a picture that is left out."""
+        # PyAV's side data and its frame hold each other: the picture taken before this one is dead, but not gone.
+        gc.collect()
         self._waiting.extend(triplets(frame))
         while len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import time
 from collections.abc import Callable
@@ -86,6 +87,7 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
                 say(_probed(media))
                 chapters = read_chapters(Path(request.chapters)) if request.chapters else Chapters()
                 plan = make_plan(media, request, _looks(recording, media), source.examples, chapters)
+                _give_back_memory()
                 transcode = Transcode(source, recording.fd, plan, request, say, process_started_s)
                 done = transcode.run()
             encoded_s = time.monotonic() - started_s
@@ -127,6 +129,13 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
         chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in plan.chapters],
     )
     return Judged(findings=findings, receipt=build(made, findings))
+
+
+def _give_back_memory() -> None:
+    """What the survey's decoders had is free but not the system's; the C library keeps it unless it is asked."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
+    if trim is not None:
+        trim(0)
 
 
 def _looks(recording: Recording, media: MediaInfo) -> tuple[Any, ...]:

@@ -192,6 +192,7 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
         )
         media = media_info(container, recording.size_bytes, choice, told, examples, late)
         shape = packet_shape(head) if media.format == "mpegts" else None
+        del places, head  # tens of megabytes that nobody needs while it is encoded
         yield Demuxed(
             container=container,
             media=replace(media, scrambled_ratio=scrambled),

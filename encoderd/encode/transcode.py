@@ -41,8 +41,8 @@ from encoderd.encode.written import ProofFacts
 
 #: Frames that may wait between threads. Deep enough to ride out a scene that is hard to encode, shallow enough to
 #: stay below 400 MiB at 1080i.
-DECODED_FRAMES = 8
-MUX_ITEMS = 24
+DECODED_FRAMES = 6
+MUX_ITEMS = 12
 #: Packets of all tracks; sound is small, and reading must not wait for it while it waits for pictures.
 SOUND_PACKETS = 512
 PROGRESS_EVERY_S = 1.0
