@@ -97,7 +97,7 @@ def _luma(frame: VideoFrame) -> Lines:
     """Return some lines of both fields."""
     plane: Any = frame.planes[0]
     lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width : 2]
-    return np.concatenate([lines[0::_LINE_STEP], lines[3::_LINE_STEP]]).astype(np.int16)
+    return np.concatenate([lines[0::_LINE_STEP], lines[3::_LINE_STEP]])
 
 
 class HeldPictures:

@@ -44,6 +44,7 @@ class FilterChain:
         self._graph: av.filter.Graph | None = None
         self._form: PictureForm | None = None
         self._lens = Lens()
+        self._seen: tuple[tuple[int, int], Fraction | None] = ((0, 0), None)  # size, and the aspect told with it
         self._cadence = FilmCadence(self._rate) if plan.deinterlacing.decimated else None
         self._hold = HeldPictures(self._rate) if video_gaps == "hold" else None
         self._film = False
@@ -116,7 +117,10 @@ class FilterChain:
         if hasattr(frame, "color_primaries"):  # PyAV 14.2 has none, and FFmpeg 7.1 does not ask for them
             # Nothing here converts these two, and libswscale refuses numbers that a damaged header made up.
             frame.color_primaries, frame.color_trc = self._plan.color_primaries, self._plan.color_trc
-        aspect = aspect_of(self._plan, (frame.width, frame.height), self._lens.aspect(frame))
+        size = (frame.width, frame.height)
+        if frame.key_frame or size != self._seen[0]:  # headers stand before key frames
+            self._seen = size, self._lens.aspect(frame)
+        aspect = aspect_of(self._plan, size, self._seen[1])
         return PictureForm(
             width=frame.width,
             height=frame.height,

@@ -42,7 +42,7 @@ from encoderd.encode.written import ProofFacts
 #: Frames that may wait between threads. Deep enough to ride out a scene that is hard to encode, shallow enough to
 #: stay below 400 MiB at 1080i.
 DECODED_FRAMES = 6
-MUX_ITEMS = 12
+MUX_ITEMS = 16
 #: Packets of all tracks; sound is small, and reading must not wait for it while it waits for pictures.
 SOUND_PACKETS = 512
 PROGRESS_EVERY_S = 1.0
