@@ -26,12 +26,15 @@ from encoderd.encode.playback import read_back
 from encoderd.encode.probe import Recording, demuxed, open_recording
 from encoderd.encode.projection import Projection
 from encoderd.encode.receipt import Build, Made, Run, TimelineFacts, build
-from encoderd.encode.reception import Reception, counts_by_pid, note_reception
+from encoderd.encode.reception import Reception, counts_by_pid, note_reception, recorded_s
 from encoderd.encode.survey import survey
 from encoderd.encode.transcode import NOT_WANTED_REMEDY, Transcode, Transcoded
 from encoderd.encode.verify import decodes_all, judge
 from encoderd.encode.written import OutputFacts
 from encoderd.findings import Finding, blocking, failed
+
+#: Pictures that are missing at the end, or a recording that is longer than what was made of it, by more than this.
+LEAST_MISSING_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
                 transcode = Transcode(source, recording.fd, plan, request, say, process_started_s)
                 done = transcode.run()
             encoded_s = time.monotonic() - started_s
-            damage = _assessed(media, done, transcode.reception)
+            damage = _assessed(media, done, transcode.reception, source.pcr_pids)
             output, findings = _read_back(request, media, done, damage, say)
         finally:
             # Before all else, a failure's own words too: what was read while it changed proves nothing.
@@ -143,9 +146,19 @@ def _looks(recording: Recording, media: MediaInfo) -> tuple[Any, ...]:
     return () if video is None else survey(f"/proc/self/fd/{recording.fd}", media, video)
 
 
-def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None) -> Damage:
+def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, pcr_pids: tuple[int, ...]) -> Damage:
     """Put together what the threads noted, and what is known only now."""
     facts, log = done.facts, done.damage
+    made_s = _span_s(facts)
+    pictures_s = float(facts.streams[0].end_s or 0)
+    if made_s - pictures_s > LEAST_MISSING_S:
+        log.note(Kind.GAP, pictures_s, 0, span_s=made_s - pictures_s)
+    if reception is not None:
+        # A part that is scrambled has no timestamps that FFmpeg could read, but the broadcaster's clock runs on.
+        sent_s = max((recorded_s(reception.counter, pid, media.size_bytes) for pid in pcr_pids), default=0.0)
+        if sent_s - made_s > max(LEAST_MISSING_S, sent_s / 100):
+            log.note(Kind.GAP, made_s, 0, span_s=sent_s - made_s)
+            made_s = sent_s
     for gap in facts.gaps:
         log.note(Kind.GAP, gap["at_s"], int(gap["stream"]), span_s=gap["step_s"])
     if facts.frames_refused:
@@ -156,7 +169,7 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None) -
         pids |= {audio.pid: number for number, audio in enumerate(media.audio, start=1)}
         note_reception(log, reception.counter, facts, pids)
         counts = counts_by_pid(reception.counter)
-    return log.assess(_span_s(facts), counts)
+    return log.assess(made_s, counts)
 
 
 def _span_s(facts: TranscodeFacts) -> float:

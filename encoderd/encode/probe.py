@@ -145,7 +145,7 @@ class Demuxed:
 
     `prefix_bytes` were shown to FFmpeg before the recording: the positions of packets count from there. `packet_shape`
     is (packet size, bytes before the sync byte) of a transport stream, else (0, 0). `examples` has by audio stream a
-    packet of the form that most of it has.
+    packet of the form that most of it has; `pcr_pids` carry the programme's clock.
     """
 
     container: InputContainer
@@ -153,6 +153,7 @@ class Demuxed:
     prefix_bytes: int = 0
     packet_shape: tuple[int, int] = (0, 0)
     examples: Mapping[int, bytes] = field(default_factory=dict)
+    pcr_pids: tuple[int, ...] = ()
 
 
 @contextmanager
@@ -198,6 +199,7 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
             media=replace(media, scrambled_ratio=scrambled),
             prefix_bytes=len(prefix),
             packet_shape=(0, 0) if shape is None else (shape[0], shape[2]),
+            pcr_pids=() if kept is None else kept.pcr_pids,
             examples={stream.index: examples[stream.pid] for stream in media.audio if stream.pid in examples},
         )
     finally:

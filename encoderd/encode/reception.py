@@ -84,3 +84,8 @@ def counts_by_pid(counter: ContinuityCounter) -> dict[int, dict[str, int]]:
         for one in counter.counts()
         if one.packets > 1
     }
+
+
+def recorded_s(counter: ContinuityCounter, pcr_pid: int, size_bytes: int) -> float:
+    """Return how long the recording ran by the clock on this PID, its jumps left out; 0 where there is none."""
+    return (counter.clock(pcr_pid).elapsed_ms(size_bytes) or 0) / 1000
