@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,14 @@ from tests.simulated import simulated as simulated  # a fixture; tests/vplsim
 
 #: Small, and what a broadcast is made of: interlaced MPEG-2 with audio in a transport stream.
 SIZE: dict[str, Any] = {"width": 320, "height": 240, "sample_aspect_ratio": Fraction(1), "bit_rate_bps": 1_000_000}
+
+
+@pytest.fixture
+def frozen_heap() -> Iterator[None]:
+    """As in the child: a collection looks at what the test made, not at all that pytest holds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

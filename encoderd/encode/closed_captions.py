@@ -20,6 +20,8 @@ _VALID, _TYPE, _FIRST_708 = 0x04, 0x03, 2
 _PADDING = bytes((0xFA, 0, 0))
 #: Triplets that may wait, two seconds of a broadcast that has no free places; more are lost, and counted.
 MOST_WAITING = 1200
+#: So many pictures that were left out may wait for the collector; one of 1440 × 1080 takes 2.3 MB.
+COLLECT_EVERY = 8
 
 
 def triplets(frame: VideoFrame) -> list[bytes]:
@@ -34,6 +36,7 @@ class CarriedCaptions:
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
+        self._taken = 0
         self.lost = 0
 
     @property
@@ -43,8 +46,10 @@ class CarriedCaptions:
 
     def take(self, frame: VideoFrame) -> None:
         """Keep the captions of a picture that is left out."""
-        # PyAV's side data and its frame hold each other: the picture taken before this one is dead, but not gone.
-        gc.collect()
+        self._taken += 1
+        if self._taken % COLLECT_EVERY == 0:
+            # PyAV's side data and its frame hold each other: the pictures taken before this one are dead, but not gone.
+            gc.collect()
         self._waiting.extend(triplets(frame))
         while len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()

@@ -25,6 +25,8 @@ from tests.closed_captions import captions_of, numbers, valid
 from tests.encoding import retimed
 from tests.filmed import RATE, Film, filtered, luma, psnr_db
 
+pytestmark = pytest.mark.usefixtures("frozen_heap")
+
 FRAME_TICKS = 3003
 BLACK = 16
 #: Luma of full green, limited range: 16 + 219 × 0.587 and 16 + 219 × 0.7152.

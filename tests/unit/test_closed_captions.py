@@ -5,7 +5,11 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+import pytest
+
 from encoderd.encode.closed_captions import MOST_WAITING, CarriedCaptions, triplets
+
+pytestmark = pytest.mark.usefixtures("frozen_heap")
 
 FIELD_1, FIELD_2, PACKET, PADDING = b"\xfc\x80\x80", b"\xfd\x80\x80", b"\xff\x01\x02", b"\xfa\x00\x00"
 
