@@ -216,7 +216,7 @@ def first_of_pieces(packets: Placed) -> set[int]:
     return found
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(recording=recordings())
 @pytest.mark.parametrize("ahead", [LOOK_AHEAD, 0])
 def test_what_was_simultaneous_stays_simultaneous(recording: Recording, ahead: int) -> None:
@@ -240,7 +240,7 @@ def test_what_was_simultaneous_stays_simultaneous(recording: Recording, ahead: i
     assert timeline.largest_skew_s <= 0.02
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(recording=recordings())
 def test_gaps_are_kept_and_jumps_are_closed(recording: Recording) -> None:
     """The output lasts as long as was recorded, gaps included, and only the jumps are listed."""
@@ -252,7 +252,7 @@ def test_gaps_are_kept_and_jumps_are_closed(recording: Recording) -> None:
     assert recording.jumps == sum(jump.kind != "wrap" for jump in timeline.discontinuities)
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(recording=recordings(), ahead=st.sampled_from([LOOK_AHEAD, 0]))
 def test_time_never_runs_back(recording: Recording, ahead: int) -> None:
     """Each stream's dts rises, but for packets that came twice; a pts is no further from its dts than in the source."""
@@ -266,7 +266,7 @@ def test_time_never_runs_back(recording: Recording, ahead: int) -> None:
     assert all(0 <= pts - dts <= reordered for _, pts, dts in out if pts is not None and dts is not None)
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(recording=recordings())
 def test_one_wrong_timestamp_moves_one_packet_at_most(recording: Recording) -> None:
     """It is counted, and its packet goes where it was expected, or has no pts."""
@@ -291,7 +291,7 @@ def test_the_same_packets_are_placed_the_same_way(recording: Recording) -> None:
 any_ticks = st.none() | st.integers(-(2**62), 2**62) | st.integers(-5 * SECOND, 5 * SECOND) | st.integers(0, WRAP)
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(
     packets=st.lists(st.tuples(st.integers(0, 2), any_ticks, any_ticks, any_ticks), max_size=60),
     origin_s=st.none() | st.fractions(-(2**31), 2**31, max_denominator=90_000),
