@@ -26,6 +26,8 @@ from encoderd.encode.written import DecodedSpot, OutputFacts, OutputStream, Pict
 
 #: Frames that are decoded at each place of a quick look.
 QUICK_FRAMES = 12
+#: From this length on the places are decoded one after the other: MP4's index is tens of megabytes for an hour.
+LONG_S = 1800.0
 #: A decoder's options that let damage raise instead of being painted over.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 #: Packets after which no picture of an earlier time can come. Source: ITU-T H.264, A.3.1: at most 16 frames are kept.
@@ -127,7 +129,8 @@ def read_back(
         else:
             middle_s = start_s + (end_s - start_s) / 2
             places = (("start", start_s), ("middle", middle_s), ("end", end_s))
-            with ThreadPoolExecutor(len(places)) as pool:  # each opens the file for itself
+            # Each opens the file for itself, and holds all of its index.
+            with ThreadPoolExecutor(len(places) if end_s - start_s < LONG_S else 1) as pool:
                 spots = tuple(pool.map(lambda at: _decode(path, muxer, at[0], at[1], end_s, alive), places))
         if proof is not None and proven:
             spots += (DecodedSpot(place="beside", at_s=start_s, frames=proof.frames, error=proof.error),)
