@@ -51,8 +51,8 @@ def media_info(
     other: list[str] = []
     for group, track in _tracks(container, () if programme is None else programme.tracks):
         stream, also = group[0], tuple(later.index for later in group[1:])
-        if track is None and programme is not None and not _is_ours(stream, len(choice.others) if choice else 0):
-            continue
+        if track is None and choice is not None and choice.others:
+            continue  # no table of the kept programme names it: it may be another one's
         if isinstance(stream, VideoStream) and stream.codec_context is not None:
             if disposition(stream) & _ATTACHED_PICTURE:
                 other.append(_named(stream))
@@ -100,11 +100,6 @@ def _tracks(container: InputContainer, tracks: Sequence[Track]) -> list[tuple[li
 def _known_first(group: list[Stream]) -> list[Stream]:
     """The first stream stands for the track: one whose parameters are known."""
     return sorted(group, key=lambda stream: not is_known(stream))
-
-
-def _is_ours(stream: Stream, other_programmes: int) -> bool:
-    """A stream that no table names is kept where there is one programme only: it cannot be another one's."""
-    return other_programmes == 0
 
 
 def is_known(stream: Stream) -> bool:

@@ -19,7 +19,7 @@ from encoderd.encode.companions import read_chapters
 from encoderd.encode.damage import Damage, Kind
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import crashed, device, not_wanted, rejected
-from encoderd.encode.media import MediaInfo
+from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
 from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
@@ -165,8 +165,11 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, p
         log.note(Kind.REFUSED, 0.0, 0, amount=facts.frames_refused)
     counts: dict[int, dict[str, int]] = {}
     if reception is not None:
-        pids = {video.pid: 0 for video in media.video if video.index == done.plan.video.index}
-        pids |= {audio.pid: number for number, audio in enumerate(media.audio, start=1)}
+        if reception.error and not facts.read_error:
+            facts.read_error = f"transport packets were not all counted: {reception.error}"
+        indices = [done.plan.video.index, *(audio.index for audio in done.plan.audio)]
+        infos: tuple[VideoInfo | AudioInfo, ...] = (*media.video, *media.audio)
+        pids = {info.pid: indices.index(info.index) for info in infos if info.index in indices}
         note_reception(log, reception.counter, facts, pids)
         counts = counts_by_pid(reception.counter)
     return log.assess(made_s, counts)

@@ -53,6 +53,7 @@ class _Counted:
     backward: int = 0
 
     def count(self, packet: Packet[Any]) -> None:
+        """Take the stream's next packet, in the order of the file."""
         if packet.pts is None:
             return
         self.packets += 1
@@ -91,6 +92,7 @@ class _Shown:
     _order: deque[int] = field(default_factory=deque)
 
     def count(self, pts: int) -> None:
+        """Take the next packet's pts, in ticks, in the order of decoding."""
         if pts in self._recent:
             self.repeated += 1
             return

@@ -79,6 +79,7 @@ class Reader:
         self._noted_ms = -PLACE_EVERY_MS
 
     def run(self) -> None:
+        """Read to the end. Raises EncodeFailed (kind crash) when the disk fails, Broken when another thread did."""
         streams = [self._source.streams[index] for index in self._tracks]
         for stream in streams:
             sparse = self._tracks[stream.index][0] > len(self._plan.audio)

@@ -36,6 +36,7 @@ class Reception:
         self.error = ""
 
     def follow(self) -> None:
+        """Count up to where the demuxer is, again and again; a disk that fails ends it, `error` says how."""
         at = 0
         while not self._stopped.is_set() and at < self._size_bytes:
             ahead = self.demuxed_bytes - at

@@ -149,6 +149,8 @@ class Transcode:
         plan = self._plan
         outside = [caption for caption in plan.inside if caption not in writer.inside]
         plan = self._plan = replace(plan, inside=writer.inside, beside=(*outside, *plan.beside))
+        if not writer.has_chapters:
+            plan = self._plan = replace(plan, notes=(*plan.notes, "chapters left out: this PyAV cannot write them"))
         streams = self._source.container.streams
         tracks: tuple[VideoPlan | AudioPlan | CaptionInfo, ...] = (plan.video, *plan.audio, *plan.inside)
         self._facts.streams += [StreamFacts(codec=_name(streams[track.index])) for track in tracks]

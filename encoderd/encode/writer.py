@@ -77,7 +77,8 @@ class Writer:
             #: The captions that the container really takes.
             self.inside = tuple(caption for caption in plan.inside if caption.index in added)
             self._streams += [added[caption.index] for caption in self.inside]
-            set_chapters(self._container, muxable(plan.chapters, duration_ms))
+            #: Whether the chapters, if there are any, are in the file: an old PyAV cannot write them.
+            self.has_chapters = set_chapters(self._container, muxable(plan.chapters, duration_ms))
         except BaseException:
             self._container.close()
             raise
