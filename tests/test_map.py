@@ -28,6 +28,7 @@ MODULES = {
     "logs": "acts",
     "notify": "acts",
     "pci": "acts",
+    "root": "acts",
     "settings": "acts",
     "settings_errors": "pure",
     "settings_rules": "pure",
@@ -66,7 +67,6 @@ MODULES = {
     "preflight/media_checks": "pure",
     "preflight/packages": "pure",
     "preflight/pyav_choice": "acts",
-    "preflight/root": "acts",
     "preflight/runtimes": "acts",
     "encode/__init__": "pure",
     "encode/aac": "pure",
@@ -200,9 +200,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
     "numpy": ("encode/",),
     "prometheus_client": ("metrics",),
-    "pydantic": ("settings", "settings_errors"),
-    "pydantic_settings": ("settings",),
-    "qemu": ("host/machine",),
+    "pydantic": ("settings", "settings_errors", "host/settings"),
+    "pydantic_settings": ("settings", "host/settings"),
+    "qemu": ("host/qmp",),
     "rich": ("cli", "cli/", "host/cli"),
     "sqlalchemy": ("queue/",),
     "sqlite3": ("queue/",),
@@ -211,7 +211,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "watchdog": ("intake/watcher",),
 }
 
-HALL = {"errors", "findings", "jobs", "logs", "notify", "pci", "settings"}
+HALL = {"errors", "findings", "jobs", "logs", "notify", "pci", "root", "settings"}
 ROOMS = {"intake", "queue", "preflight", "encode"}
 DAEMON = {
     "attempt", "daemon", "folders", "gate", "landing", "leftovers", "readiness", "state_folder", "status",
@@ -226,6 +226,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "findings": set(),
     "notify": set(),
+    "root": set(),
     "settings_errors": set(),
     "settings_rules": set(),
     "jobs": {"errors"},
@@ -236,7 +237,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": HALL,
     "daemon": HALL | ROOMS | {"metrics"},
     "cli": INSIDE,
-    "host": {"errors", "findings", "pci", "logs", "notify"},
+    "host": {"errors", "findings", "pci", "root", "settings_errors", "logs", "notify"},
 }
 
 NEVER_IN_PURE = {"os", "time", "subprocess", "socket", "sqlite3", "sqlalchemy", "av", "structlog"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from encoderd.preflight.elf import HEADER_BYTES, elf_damage
-from encoderd.preflight.root import Root
+from encoderd.root import Root
 
 #: Where libva looks without LIBVA_DRIVERS_PATH: Debian's and Ubuntu's place, Fedora's three, everyone else's.
 FOLDERS = (

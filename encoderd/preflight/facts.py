@@ -22,8 +22,8 @@ from encoderd.preflight.drivers import VaDriver, find_va_drivers
 from encoderd.preflight.firmware import Firmware, read_firmware
 from encoderd.preflight.gpus import Gpu, gpu_for
 from encoderd.preflight.machine import DRIVERS, Machine, read_machine
-from encoderd.preflight.root import Root
 from encoderd.preflight.runtimes import Runtime, find_runtimes
+from encoderd.root import Root
 
 #: The variables that change what is found; no others are kept.
 VARIABLES = (

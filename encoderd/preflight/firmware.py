@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from encoderd.preflight.root import Root
+from encoderd.root import Root
 
 #: Where the kernel looks. Source: Documentation/driver-api/firmware/fw_search_path.rst.
 _FOLDERS = ("/lib/firmware/updates", "/lib/firmware", "/usr/lib/firmware")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from encoderd.preflight.packages import Distribution
-from encoderd.preflight.root import Root
+from encoderd.root import Root
 
 #: The kernel's drivers for Intel's GPUs.
 DRIVERS = ("i915", "xe")

@@ -21,7 +21,7 @@ from encoderd.pci import PciDevice, pci_devices
 from encoderd.preflight.gpus import NEW_RUNTIME, Gpu, gpu_for
 from encoderd.preflight.machine import read_machine
 from encoderd.preflight.packages import Part, how_to_get
-from encoderd.preflight.root import Root
+from encoderd.root import Root
 
 #: The versions that encoderd works with, as pyproject.toml has them: from the first to before the second.
 VERSIONS = ((14, 2), (19, 0))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from encoderd.preflight.elf import HEADER_BYTES, elf_damage
 from encoderd.preflight.gpus import NEW_RUNTIME, OLD_RUNTIME, Gpu
-from encoderd.preflight.root import Root
+from encoderd.root import Root
 
 PRIORITY = "ONEVPL_PRIORITY_PATH"
 SEARCH = "ONEVPL_SEARCH_PATH"

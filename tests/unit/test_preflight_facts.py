@@ -18,7 +18,7 @@ from encoderd.findings import Verdict
 from encoderd.preflight.checks import judge
 from encoderd.preflight.facts import gather, open_error
 from encoderd.preflight.machine import Machine
-from encoderd.preflight.root import Root
+from encoderd.root import Root
 from tests.guests import FEDORA, GUESTS, LIBRARIES, WHEEL, Display, Guest, gathered, write, write_guest
 
 RUBBISH = [b"", b"\n", b"\x00\xff\xfe" * 50, b"0x", b"-1", b"zz" * 5000, "１２".encode(), b"99999999999999999999999"]

@@ -9,8 +9,8 @@ import pytest
 
 from encoderd.preflight.elf import elf_damage
 from encoderd.preflight.gpus import NEW_RUNTIME, OLD_RUNTIME, gpu_for
-from encoderd.preflight.root import Root
 from encoderd.preflight.runtimes import OTHER, PRIORITY, Runtime, find_runtimes, kind_of, to_load, winner
+from encoderd.root import Root
 from tests.guests import elf, link, write
 
 SKYLAKE, TIGER_LAKE, N100 = 0x1912, 0x9A49, 0x46D1

@@ -53,6 +53,20 @@ class Root:
         except (OSError, ValueError):
             return []
 
+    def link_name(self, path: str) -> str | None:
+        """Return the last part of what a symbolic link points to: a driver's or a group's name. None without one."""
+        try:
+            return os.path.basename(os.readlink(self.at(path)))
+        except (OSError, ValueError):
+            return None
+
+    def link(self, path: str) -> str:
+        """Return what a symbolic link says, "" for anything else."""
+        try:
+            return os.readlink(self.at(path))
+        except (OSError, ValueError):
+            return ""
+
     def exists(self, path: str) -> bool:
         try:
             return self.at(path).exists()
