@@ -27,6 +27,42 @@ _LINE_STEP = 8
 _FAR = 255.0
 
 
+class Showing:
+    """
+    Decides when each filtered picture is shown: film's repeats are left out, and with `hold` gaps are filled.
+
+    `held` counts the repeats that fill gaps, `left_out` those of film, `captions_lost` caption triplets that found no
+    picture to go with.
+    """
+
+    def __init__(self, source_rate: Fraction, *, decimated: bool, hold: bool) -> None:
+        self._film = FilmCadence(source_rate) if decimated else None
+        self._hold = HeldPictures(source_rate) if hold else None
+
+    @property
+    def held(self) -> int:
+        return 0 if self._hold is None else self._hold.held
+
+    @property
+    def left_out(self) -> int:
+        return 0 if self._film is None else self._film.left_out
+
+    @property
+    def captions_lost(self) -> int:
+        return 0 if self._film is None else self._film.captions.lost + self._film.captions.waiting
+
+    def push(self, frame: VideoFrame | None, *, film: bool) -> Iterator[VideoFrame]:
+        """Take the next picture, woven from a film's fields or not; None: what follows belongs to other filters."""
+        if self._film is None:
+            shown = iter(() if frame is None else (frame,))
+        else:
+            shown = self._film.drain() if frame is None else self._film.push(frame, film=film)
+        for one in shown:
+            if self._hold is not None:
+                yield from self._hold.before(one)
+            yield one
+
+
 class FilmCadence:
     """
     Leaves one of five pictures of telecined film out, at the times of the recording.

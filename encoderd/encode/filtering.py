@@ -9,7 +9,7 @@ import av.error
 import av.filter
 from av.video.frame import VideoFrame
 
-from encoderd.encode.cadence import GAP_FRAMES, FilmCadence, HeldPictures
+from encoderd.encode.cadence import GAP_FRAMES, Showing
 from encoderd.encode.deinterlacing import Method
 from encoderd.encode.pictures import WIDEST_SAMPLE, PictureForm
 from encoderd.encode.pyav import shown_at
@@ -26,54 +26,65 @@ _BLIND = Fraction(7, 5)
 
 class FilterChain:
     """
-    The plan's filters; rebuilt at the frame where size, shape, pixel format, colours or rotation change.
+    Decoded frames in, frames for the encoder out: the plan's filters, and when each picture is shown.
 
-    `push` and `drain` yield VideoFrames of the planned size and pixel format, pts in VIDEO_TIME_BASE. A recording
-    that changes its resolution goes on in one geometry: what differs from the plan is deinterlaced, then scaled with
-    its aspect kept, and colours are converted to the ones the output is tagged with. With `video_gaps` "hold" the last
-    picture is repeated through gaps.
-
-    `rebuilds` counts changes of form. Frames that no filter takes (a damaged header may claim any size) are left out;
-    `refused` counts them, `held` the repeats, `left_out` those of film, `captions_lost` caption triplets that found no
-    picture to go with.
+    `push` and `drain` yield VideoFrames of the planned size and pixel format, pts in VIDEO_TIME_BASE. With `video_gaps`
+    "hold" the last picture is repeated through gaps. The two halves may run in threads of their own.
     """
 
     def __init__(self, plan: VideoPlan, video_gaps: str = "keep") -> None:
+        self.filters = Filters(plan)
+        rate = plan.source_rate or plan.frame_rate
+        self.showing = Showing(rate, decimated=plan.deinterlacing.decimated, hold=video_gaps == "hold")
+
+    @property
+    def due(self) -> int:
+        """Return how many frames must have come out, once drained; fewer were lost in the filters."""
+        return self.filters.taken + self.showing.held - self.showing.left_out
+
+    def push(self, frame: VideoFrame) -> Iterator[VideoFrame]:
+        """Give a decoded frame in, yield those that come out; one of a form that no graph takes counts as refused."""
+        for filtered, film in self.filters.push(frame):
+            yield from self.showing.push(filtered, film=film)
+
+    def drain(self) -> Iterator[VideoFrame]:
+        """Yield what is still held."""
+        for filtered, film in self.filters.drain():
+            yield from self.showing.push(filtered, film=film)
+
+
+#: A filtered frame and whether it is woven film; None: what the frames before it began is to be ended.
+Filtered = tuple[VideoFrame | None, bool]
+
+
+class Filters:
+    """
+    The plan's filters; rebuilt at the frame where size, shape, pixel format, colours or rotation change.
+
+    A recording that changes its resolution goes on in one geometry: what differs from the plan is deinterlaced, then
+    scaled with its aspect kept, and colours are converted to the ones the output is tagged with.
+
+    `rebuilds` counts changes of form. Frames that no filter takes (a damaged header may claim any size) are left out:
+    `refused` counts them. `taken` counts the frames that must come out.
+    """
+
+    def __init__(self, plan: VideoPlan) -> None:
         self._plan = plan
         self._rate = plan.source_rate or plan.frame_rate
         self._graph: av.filter.Graph | None = None
         self._form: PictureForm | None = None
         self._lens = Lens()
         self._seen: tuple[tuple[int, int], Fraction | None] = ((0, 0), None)  # size, and the aspect told with it
-        self._cadence = FilmCadence(self._rate) if plan.deinterlacing.decimated else None
-        self._hold = HeldPictures(self._rate) if video_gaps == "hold" else None
         self._film = False
         self._progressive_run = 0
         self._last: tuple[int | None, bool] = (None, False)  # pts, interlaced
         self._last_field: int | None = None  # pts, of what came out
         self.rebuilds = 0
         self.refused = 0
-        self._taken = 0
+        self.taken = 0
 
-    @property
-    def due(self) -> int:
-        """Return how many frames must have come out, once drained; fewer were lost in the filters."""
-        return self._taken + self.held - self.left_out
-
-    @property
-    def held(self) -> int:
-        return 0 if self._hold is None else self._hold.held
-
-    @property
-    def left_out(self) -> int:
-        return 0 if self._cadence is None else self._cadence.left_out
-
-    @property
-    def captions_lost(self) -> int:
-        return 0 if self._cadence is None else self._cadence.captions.lost + self._cadence.captions.waiting
-
-    def push(self, frame: VideoFrame) -> Iterator[VideoFrame]:
-        """Give a decoded frame in, yield those that come out; one of a form that no graph takes counts as refused."""
+    def push(self, frame: VideoFrame) -> Iterator[Filtered]:
+        """Give a decoded frame in, yield what comes out."""
         form = self._form_of(frame)
         film = self._is_film(frame)
         if form != self._form or film is not self._film or self._is_gap(frame):
@@ -91,7 +102,7 @@ class FilterChain:
             return
         interlaced = self._plan.deinterlacing.every or bool(frame.interlaced_frame)
         self._last = (frame.pts, interlaced)
-        self._taken += 2 if interlaced and self._plan.deinterlacing.method is Method.FIELD else 1
+        self.taken += 2 if interlaced and self._plan.deinterlacing.method is Method.FIELD else 1
         try:
             self._graph.push(frame)
         except MemoryError:
@@ -99,16 +110,17 @@ class FilterChain:
         except av.error.FFmpegError:
             self._refuse()
             return
-        yield from self._shown(self._pull())
+        for filtered in self._pull():
+            yield filtered, self._film
 
-    def drain(self) -> Iterator[VideoFrame]:
+    def drain(self) -> Iterator[Filtered]:
         """Yield what the filters still hold; the next push builds them anew."""
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._shown(self._pull())
+            for filtered in self._pull():
+                yield filtered, self._film
             self._graph = None
-        if self._cadence is not None:
-            yield from self._with_held(self._cadence.drain())
+        yield None, self._film
 
     def _form_of(self, frame: VideoFrame) -> PictureForm:
         """Return the frame's form; its colours are changed to those that it is converted from."""
@@ -133,7 +145,7 @@ class FilterChain:
     def _refuse(self) -> None:
         """Count a frame that a filter refuses when it sees it; the next one gets new filters."""
         self._graph, self._form = None, None
-        self._taken -= 1
+        self.taken -= 1
         self.refused += 1
 
     def _is_film(self, frame: VideoFrame) -> bool:
@@ -178,19 +190,6 @@ class FilterChain:
             pts += round(1 / (2 * self._rate * VIDEO_TIME_BASE))
         self._last_field = pts
         return pts
-
-    def _shown(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        if self._cadence is None:
-            yield from self._with_held(frames)
-            return
-        for frame in frames:
-            yield from self._with_held(self._cadence.push(frame, film=self._film))
-
-    def _with_held(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        for frame in frames:
-            if self._hold is not None:
-                yield from self._hold.before(frame)
-            yield frame
 
     def _build(self, form: PictureForm, time_base: Fraction) -> av.filter.Graph:
         aspect = form.sample_aspect_ratio or Fraction(1)

@@ -1,6 +1,6 @@
 """
-The pipeline: demux and decode ‖ filter ‖ audio ‖ encode and mux, in four threads with bounded pipes between them, and
-beside them a thread that counts transport errors and one that decodes what was encoded.
+The pipeline: demux and decode ‖ filter ‖ audio ‖ encode and mux, in four threads with bounded pipes between them (five
+for film), and beside them a thread that counts transport errors and one that decodes what was encoded.
 
 FFmpeg's calls release the interpreter lock, so the threads really run beside each other. The caller owns the input
 container; the output is closed here.
@@ -22,7 +22,7 @@ from encoderd.encode.captions import CaptionsFile, CaptionsWritten
 from encoderd.encode.damage import DamageLog
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.failures import not_wanted, rejected
-from encoderd.encode.filtering import FilterChain
+from encoderd.encode.filtering import FilterChain, Filtered
 from encoderd.encode.granted import differences
 from encoderd.encode.likeness import sampled
 from encoderd.encode.media import CaptionInfo
@@ -43,6 +43,7 @@ from encoderd.encode.written import ProofFacts
 #: stay below 400 MiB at 1080i.
 DECODED_FRAMES = 6
 MUX_ITEMS = 16
+WOVEN_FRAMES = 2
 #: Packets of all tracks; sound is small, and reading must not wait for it while it waits for pictures.
 SOUND_PACKETS = 512
 PROGRESS_EVERY_S = 1.0
@@ -86,6 +87,11 @@ class Transcode:
         self._decoded: Pipe[VideoFrame] = Pipe(self._breaker, DECODED_FRAMES)
         self._sound: Pipe[tuple[int, Packet[Any]]] = Pipe(self._breaker, SOUND_PACKETS)
         self._to_mux: Pipe[tuple[int, VideoFrame | Packet[Any]]] = Pipe(self._breaker, MUX_ITEMS, writers=3)
+        self._chain = FilterChain(plan.video, request.video_gaps)
+        #: Between filter and cadence, where film is woven.
+        self._woven: Pipe[Filtered] | None = None
+        if plan.video.deinterlacing.decimated:
+            self._woven = Pipe(self._breaker, WOVEN_FRAMES)
         self._facts = TranscodeFacts(streams=[])
         rate = plan.video.source_rate or plan.video.frame_rate
         self._damage = DamageLog(picture_s=float(1 / rate), sound_s=SOUND_S)
@@ -167,6 +173,8 @@ class Transcode:
         reader = Reader(self._source, self._plan, self._facts, self._damage, *pipes, self._reception)
         self._breaker.run("read", reader.run)
         self._breaker.run("filter", self._filter)
+        if self._woven is not None:
+            self._breaker.run("repeats", self._find_repeats)
         self._breaker.run("audio", self._hear)
         if self._reception is not None:
             self._breaker.run("count", self._reception.follow)
@@ -183,18 +191,42 @@ class Transcode:
     # --- thread 2: filter
 
     def _filter(self) -> None:
-        chain = FilterChain(self._plan.video, self._request.video_gaps)
+        filters = self._chain.filters
         for frame in self._decoded:
-            for filtered in chain.push(frame):
-                self._facts.frames_filtered += 1
-                self._to_mux.put((0, filtered))
-        for filtered in chain.drain():
+            for filtered in filters.push(frame):
+                self._show(filtered)
+        for filtered in filters.drain():
+            self._show(filtered)
+        self._facts.geometry_changes, self._facts.frames_refused = filters.rebuilds, filters.refused
+        if self._woven is None:
+            self._all_shown()
+        else:
+            self._woven.end()
+
+    def _show(self, filtered: Filtered) -> None:
+        if self._woven is None:
+            self._pass_on(filtered)
+        else:
+            self._woven.put(filtered)
+
+    def _pass_on(self, filtered: Filtered) -> None:
+        for shown in self._chain.showing.push(filtered[0], film=filtered[1]):
             self._facts.frames_filtered += 1
-            self._to_mux.put((0, filtered))
-        self._facts.geometry_changes, self._facts.frames_refused = chain.rebuilds, chain.refused
-        self._facts.frames_held, self._facts.frames_left_out = chain.held, chain.left_out
-        self._facts.frames_due, self._facts.captions_lost = chain.due, chain.captions_lost
+            self._to_mux.put((0, shown))
+
+    def _all_shown(self) -> None:
+        showing = self._chain.showing
+        self._facts.frames_held, self._facts.frames_left_out = showing.held, showing.left_out
+        self._facts.frames_due, self._facts.captions_lost = self._chain.due, showing.captions_lost
         self._to_mux.end()
+
+    # --- and, for film alone: weaving fills a thread, so finding the repeats has one of its own
+
+    def _find_repeats(self) -> None:
+        assert self._woven is not None
+        for filtered in self._woven:
+            self._pass_on(filtered)
+        self._all_shown()
 
     # --- thread 3: audio
 

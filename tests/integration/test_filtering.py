@@ -107,7 +107,7 @@ def test_one_geometry_comes_out_of_three(tmp_path: Path) -> None:
 
     assert (288, 216, Fraction(4, 3)) == (plan.width, plan.height, plan.sample_aspect_ratio)
     assert {(288, 216, "nv12")} == {(frame.width, frame.height, frame.format.name) for frame in out}
-    assert (120, 2, 0) == (len(out), chain.rebuilds, chain.refused)
+    assert (120, 2, 0) == (len(out), chain.filters.rebuilds, chain.filters.refused)
     assert {FRAME_TICKS} == set(steps(out))
     assert psnr_db(luma(out[40]), luma(out[70])) > 20  # picture 10 of the first form and of the second, scaled
     assert "pictures of 384×216 at 16:9 fitted into 288×216" in plan.notes
@@ -135,7 +135,7 @@ def test_the_same_size_in_another_aspect_is_another_form(tmp_path: Path) -> None
     chain = FilterChain(planned(path))
     out = through(chain, decoded(path))
 
-    assert (1, 120) == (chain.rebuilds, len(out))
+    assert (1, 120) == (chain.filters.rebuilds, len(out))
     assert ((0, 0), (0, 12)) == (border(out[89]), border(out[90]))
 
 
@@ -149,7 +149,7 @@ def test_a_frame_without_aspect_has_the_container_s(tmp_path: Path) -> None:
     chain = FilterChain(plan)
     out = through(chain, decoded(Film(frames=3, codec="libx264", aspect=Fraction(0)).write(tmp_path / "x.ts")))
 
-    assert (3, 0, (0, 0)) == (len(out), chain.rebuilds, border(out[0]))
+    assert (3, 0, (0, 0)) == (len(out), chain.filters.rebuilds, border(out[0]))
 
 
 @pytest.mark.parametrize("fields", ["top", "bottom"])
@@ -176,7 +176,7 @@ def test_flags_may_flip_without_a_rebuild(tmp_path: Path) -> None:
     before = [luma(frame) for frame in frames]
     out = through(chain, frames)
 
-    assert (30 + 60 + 60, 0) == (len(out), chain.rebuilds)
+    assert (30 + 60 + 60, 0) == (len(out), chain.filters.rebuilds)
     assert all(np.array_equal(luma(out[number]), before[number]) for number in range(29))
     assert all(step > 0 for step in steps(out))
 
@@ -252,7 +252,7 @@ def test_pictures_that_were_never_film_are_all_kept(tmp_path: Path) -> None:
     out = through(chain, decoded(path))
 
     assert 30 + 30 + 24 + 24 == len(out)
-    assert 12 == chain.left_out
+    assert 12 == chain.showing.left_out
     assert max(steps(out)) < 1.5 * FRAME_TICKS
 
 
@@ -272,7 +272,7 @@ def test_captions_stay_with_the_pictures(tmp_path: Path, wish: str, film: Film) 
     chain = FilterChain(planned(path, wish))
     out = [valid(frame) for frame in through(chain, frames)]
 
-    assert chain.captions_lost == 0
+    assert chain.showing.captions_lost == 0
     for line in (1, 2):
         assert list(range(len(frames))) == [number for triplets in out for number in numbers(triplets, line)]
 
@@ -316,7 +316,7 @@ def test_gaps_are_kept_or_hold_the_last_picture(tmp_path: Path, wish: str) -> No
             frame.pts += 180_000
         out = through(chain, frames)
         times.append([frame.pts for frame in out])
-        counts.append(chain.held)
+        counts.append(chain.showing.held)
         assert list(range(20)) == [number for frame in out for number in numbers(valid(frame))]
         assert max(steps(out)) <= (1.5 * FRAME_TICKS if video_gaps == "hold" else 184_000)
         held = [number for number, frame in enumerate(out) if frame.pts not in times[0]]
@@ -332,7 +332,7 @@ def test_a_day_is_not_held(tmp_path: Path) -> None:
     chain, frames = FilterChain(planned(path), "hold"), decoded(path)
     frames[3].pts += 90_000 * 86_400
 
-    assert (4, 0) == (len(through(chain, frames)), chain.held)
+    assert (4, 0) == (len(through(chain, frames)), chain.showing.held)
 
 
 def test_a_second_field_is_not_shown_in_a_gap(tmp_path: Path) -> None:
@@ -441,5 +441,5 @@ def test_sizes_that_no_filter_takes_are_refused(tmp_path: Path) -> None:
     frames = decoded(path)
     out = through(chain, [*frames[:10], tiny, *frames[10:]])
 
-    assert (30, 1, 2) == (len(out), chain.refused, chain.rebuilds)
+    assert (30, 1, 2) == (len(out), chain.filters.refused, chain.filters.rebuilds)
     assert (plan.width, plan.height) == (out[0].width, out[0].height)
