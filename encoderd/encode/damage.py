@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from threading import Lock
 
 
 class Kind(StrEnum):
@@ -142,6 +143,7 @@ class DamageLog:
         self._kinds: dict[Kind, _Counted] = {}
         self._events: list[Event] = []
         self._count = 0
+        self._lock = Lock()  # pictures and sound are judged in threads of their own
 
     def note(
         self, kind: Kind, at_s: float, stream: int = OTHER, *, pid: int = -1, amount: int = 1, span_s: float = 0.0
@@ -152,6 +154,10 @@ class DamageLog:
         `stream` is the place in the output (0 is the video, 1 the main sound). GAP and FILLED want `span_s`.
         """
         at_s, span_s = min(max(at_s, 0.0), _LONGEST_S), min(max(span_s, 0.0), _LONGEST_S)
+        with self._lock:
+            self._note(kind, at_s, stream, pid, amount, span_s)
+
+    def _note(self, kind: Kind, at_s: float, stream: int, pid: int, amount: int, span_s: float) -> None:
         counted = self._kinds.setdefault(kind, _Counted(first_s=at_s))
         counted.events += 1
         counted.amount += amount
@@ -214,8 +220,9 @@ class DamageLog:
             found = (self._damaged.get((stream, group), ()) for group in groups)
             return max((buckets[number] for buckets in found if number < len(buckets)), default=0.0)
 
-        faults = range(len(_SAME_FAULTS))
-        return most(faults) + most(range(len(_SAME_FAULTS), len(_GROUPS)))
+        faults, spans = most(range(len(_SAME_FAULTS))), most(range(len(_SAME_FAULTS), len(_GROUPS)))
+        # What a damaged packet of sound leaves behind is filled with silence: the same once more.
+        return max(faults, spans) if stream == MAIN_SOUND else faults + spans
 
     def _spread(self, kind: Kind, stream: int, at_s: float, amount: int, span_s: float) -> None:
         group = next(number for number, kinds in enumerate(_GROUPS) if kind in kinds)

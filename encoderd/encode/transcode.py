@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from av.packet import Packet
@@ -19,7 +20,7 @@ from av.video.frame import VideoFrame
 from encoderd.encode.audio import AudioTrack
 from encoderd.encode.audio_plan import AudioPlan
 from encoderd.encode.captions import CaptionsFile, CaptionsWritten
-from encoderd.encode.damage import DamageLog
+from encoderd.encode.damage import DamageLog, Kind
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.failures import not_wanted, rejected
 from encoderd.encode.filtering import FilterChain, Filtered
@@ -232,12 +233,24 @@ class Transcode:
 
     def _hear(self) -> None:
         for number, packet in self._sound:
+            facts = self._facts.streams[number]
+            damaged, filled_s = facts.damaged, facts.filled_s
             for ready in self._tracks[number].push(packet):
                 self._to_mux.put((number, ready))
+            if (facts.damaged, facts.filled_s) != (damaged, filled_s):
+                self._note_sound(number, packet, facts.damaged - damaged, facts.filled_s - filled_s)
         for number, track in self._tracks.items():
             for ready in track.finish(None):
                 self._to_mux.put((number, ready))
         self._to_mux.end()
+
+    def _note_sound(self, number: int, packet: Packet[Any], damaged: int, filled_s: Fraction) -> None:
+        """What a track made of a packet: sound that nobody could decode, and the silence before the packet."""
+        at_s = 0.0 if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
+        if damaged > 0:
+            self._damage.note(Kind.UNDECODABLE, at_s, number, amount=damaged)
+        if filled_s > 0:
+            self._damage.note(Kind.FILLED, at_s - float(filled_s), number, span_s=float(filled_s))
 
     # --- thread 4 (the caller's): encode and mux
 
