@@ -13,15 +13,17 @@ from tests.sections import TS
 
 SECONDS = 6.0
 AUDIO_PID = 0x101
+#: Bytes of a PES head with one timestamp: ISO/IEC 13818-1, 2.4.3.6.
+PES_HEAD = 14
 
 
 def muted(data: bytes, begin: float, end: float) -> bytes:
-    """Zeros in place of the sound between two shares of the stream; the heads of packets stay, and so do clocks."""
+    """Zeros in place of the sound between two shares of the stream; the heads of PES packets stay, and so do clocks."""
     out, count = bytearray(), len(data) // TS
     for number, (pid, packet) in enumerate(packets_of(data)):
-        if pid == AUDIO_PID and not packet[1] & 0x40 and begin <= number / count < end:
-            place = payload_at(packet)
-            packet[place:] = bytes(len(packet) - place)
+        if pid == AUDIO_PID and begin <= number / count < end:
+            place = payload_at(packet) + (PES_HEAD if packet[1] & 0x40 else 0)
+            packet[place:] = bytes(TS - place)
         out += packet
     return bytes(out)
 
