@@ -15,12 +15,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 
 from encoderd.attempt import Shop
 from encoderd.errors import DatabaseLocked, EncoderdError, SettingsError
 from encoderd.folders import Folders
 from encoderd.gate import Gate
+from encoderd.health_port import PERIOD_S, PORT, Health, gate_seen
 from encoderd.intake.watcher import Watcher
 from encoderd.jobs import Candidate, JobState
 from encoderd.leftovers import Leftovers
@@ -51,16 +53,18 @@ ADMIT_AT_ONCE = 500
 
 class Daemon:
     """
-    Built from settings, driven by `run` (or by `start` and `tick` in tests). `load` reads the settings for SIGHUP.
+    Built from settings, driven by `run` (or by `start` and `tick` in tests). `load` reads the settings for SIGHUP,
+    `port` is the way to the host.
 
     Raises (start): SettingsError, FolderError, DatabaseError, WorkerTaken.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings] | None = None) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], Settings] | None = None, port: Path = PORT) -> None:
         self.settings = settings
         self.state = StateFolder(settings.daemon.state_dir)
         self._load = load
         self._notifier = Notifier()
+        self._health = Health(port)
         self._stopping = False
         self._reload = False
         self._stack = ExitStack()
@@ -119,6 +123,7 @@ class Daemon:
     def stop(self) -> None:
         """End children and threads, give the jobs back, close the queue: as much of it as `start` had opened."""
         self._notifier.stopping("stopping")
+        self._health.stop(time.time())
         started = hasattr(self, "workshop")
         try:
             self._stack.close()
@@ -181,6 +186,9 @@ class Daemon:
             self._endure(error, now_s)
         if self._is_due("status", now_s, LOOK_S):
             self._tell()
+        if self._is_due("health", now_s, PERIOD_S) and self._health.heard:
+            encodes = [self.settings.encode_for(folder.name) for folder in self.settings.watch]
+            self._health.tell(look(self), gate_seen(self.gate, encodes, now_s), now_s=now_s, at=time.time())
 
     def _endure(self, error: DatabaseLocked, now_s: float) -> None:
         """Somebody holds the database: everything stays as it is, and the next tick tries again, for a while."""

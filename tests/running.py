@@ -45,6 +45,7 @@ class RunningDaemon:
         self.input, self.output, self.state = root / "input", root / "output", root / "state"
         self.settings_file = root / "encoderd.toml"
         self.stdout, self.stderr = root / "daemon.jsonl", root / "daemon.stderr"
+        self.command = [sys.executable, "-m", "encoderd", "run", "--config", str(self.settings_file)]
         self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self._overrides: dict[str, dict[str, Any]] = {}
@@ -80,7 +81,7 @@ class RunningDaemon:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ENCODERD_")}
         with self.stdout.open("ab") as out, self.stderr.open("ab") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "encoderd", "run", "--config", str(self.settings_file)],
+                self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from encoderd.health_port import PORT
 from encoderd.settings import Settings, load
 
 REPOSITORY = Path(__file__).parents[2]
 UNIT = REPOSITORY / "systemd/encoderd.service"
 SYSUSERS = REPOSITORY / "systemd/encoderd.sysusers"
+UDEV = REPOSITORY / "systemd/encoderd.udev"
 
 #: In tenths: the unit may reach 2.5 on systemd's scale, where 10 is an open door.
 MOST_EXPOSURE = 25
@@ -141,3 +143,19 @@ def test_the_unit_may_write_where_the_shipped_settings_do() -> None:
 def test_systemd_waits_longer_than_the_daemon_needs_to_stop() -> None:
     """The daemon stops within 10 s; only what hangs beyond that is systemd's to kill."""
     assert int(setting("TimeoutStopSec")[0]) >= max(10, Settings().daemon.stop_limit_s) + 5
+
+
+def test_the_port_to_the_host_is_the_daemon_s() -> None:
+    """
+    The rule gives the very port that the daemon opens to the unit's group, and the unit's sandbox lets it through.
+
+    "virtio-portsdev" is its driver's name in /proc/devices (Linux, drivers/char/virtio_console.c).
+    """
+    rules = [line for line in UDEV.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+
+    assert rules == [
+        f'SUBSYSTEM=="virtio-ports", ATTR{{name}}=="{PORT.name}", GROUP="{setting("Group")[0]}", MODE="0660"'
+    ]
+    assert PORT.parent == Path("/dev/virtio-ports")
+    assert "char-virtio-portsdev rw" in setting("DeviceAllow")
+    assert "modprobe@virtio_console.service" in setting("After")
