@@ -75,16 +75,17 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def unknown_environment(environment: Mapping[str, str], model: type[BaseModel]) -> str:
+def unknown_environment(environment: Mapping[str, str], model: type[BaseModel], prefix: str = "ENCODERD_") -> str:
     """
     Return a sentence on the first `ENCODERD_SECTION__KEY` whose section or key does not exist; "" if all do.
 
     Variables without a double underscore are not ours to judge (ENCODERD_TEST_… and the like).
     """
     for variable in sorted(environment):
-        if not variable.startswith("ENCODERD_") or "__" not in variable:
+        others = prefix == "ENCODERD_" and variable.startswith("ENCODERD_HOST_")  # the host's helper reads them
+        if not variable.startswith(prefix) or "__" not in variable or others:
             continue
-        section, _, key = variable.removeprefix("ENCODERD_").lower().partition("__")
+        section, _, key = variable.removeprefix(prefix).lower().partition("__")
         if section not in model.model_fields:
             return _unknown(variable, section, sorted(model.model_fields))
         known = known_keys(model, (section,))

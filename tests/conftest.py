@@ -8,10 +8,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.running import RunningDaemon
 from tests.simulated import simulated as simulated  # a fixture; tests/vplsim
+
+# How fast an example is says nothing on a machine with other work.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 #: Small, and what a broadcast is made of: interlaced MPEG-2 with audio in a transport stream.
 SIZE: dict[str, Any] = {"width": 320, "height": 240, "sample_aspect_ratio": Fraction(1), "bit_rate_bps": 1_000_000}

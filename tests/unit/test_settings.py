@@ -408,3 +408,10 @@ def test_a_folder_with_its_own_rate_control_takes_over_what_that_one_uses(
     settings = loaded(tmp_path, f"[encode]\n{section}\n{TV}[watch.encode]\n{folder}\n")
 
     assert expected == {key: settings.encode_for("tv").model_dump()[key] for key in expected}
+
+
+def test_the_host_s_helper_has_variables_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guest and host may be one machine in somebody's trial: what is meant for the helper is no mistake here."""
+    monkeypatch.setenv("ENCODERD_HOST_VM__CPUS", "2")
+
+    assert load().daemon.concurrency == 1
