@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import resource
 import time
 from collections.abc import Callable
@@ -19,7 +18,9 @@ from encoderd.encode.companions import read_chapters
 from encoderd.encode.damage import Damage, Kind
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import crashed, device, not_wanted, rejected
+from encoderd.encode.finishing import finish_movie
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
+from encoderd.encode.memory import give_back_memory, keep_large_apart
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
 from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
@@ -90,11 +91,18 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
                 say(_probed(media))
                 chapters = read_chapters(Path(request.chapters)) if request.chapters else Chapters()
                 plan = make_plan(media, request, _looks(recording, media), source.examples, chapters)
-                _give_back_memory()
+                give_back_memory()
+                pcr_pids = source.pcr_pids
                 transcode = Transcode(source, recording.fd, plan, request, say, process_started_s)
                 done = transcode.run()
+                reception = transcode.reception
+            del transcode, source  # with them go decoders, filters and encoders
+            give_back_memory()
+            keep_large_apart()
+            if done.segments:
+                finish_movie(request.partial, done.segments, _alive(done, say, "finishing"))
             encoded_s = time.monotonic() - started_s
-            damage = _assessed(media, done, transcode.reception, source.pcr_pids)
+            damage = _assessed(media, done, reception, pcr_pids)
             output, findings = _read_back(request, media, done, damage, say)
         finally:
             # Before all else, a failure's own words too: what was read while it changed proves nothing.
@@ -132,13 +140,6 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
         chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in plan.chapters],
     )
     return Judged(findings=findings, receipt=build(made, findings))
-
-
-def _give_back_memory() -> None:
-    """What the survey's decoders had is free but not the system's; the C library keeps it unless it is asked."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
-    if trim is not None:
-        trim(0)
 
 
 def _looks(recording: Recording, media: MediaInfo) -> tuple[Any, ...]:
@@ -187,16 +188,26 @@ def _read_back(
     say: Callable[[Message], None],
 ) -> tuple[OutputFacts | None, list[Finding]]:
     plan: EncodePlan = done.plan
+    try:
+        whole = decodes_all(request.verify, request.video.encoder)
+        output = read_back(request.partial, plan.muxer, whole, _alive(done, say, "verifying"), done.proof)
+    except (av.error.FFmpegError, OSError) as error:
+        evidence = f"the output cannot be opened: {error}"
+        return None, [failed("opens", evidence, "See the job's log: encoderd logs JOB")]
+    return output, judge(media, plan, done.facts, output, damage=damage, proof=done.proof)
+
+
+def _alive(done: Transcoded, say: Callable[[Message], None], phase: str) -> Callable[[float], None]:
+    """Return what says at most once a second which share (0…1) of the output has been through this phase."""
     reported_s = 0.0
 
     def alive(share: float) -> None:
-        """Say at most once a second which share (0…1) of the output has been read back."""
         nonlocal reported_s
         if time.monotonic() - reported_s >= 1.0:
             reported_s = time.monotonic()
             say(
                 Progress(
-                    phase="verifying",
+                    phase=phase,
                     out_time_s=0.0,
                     frames=done.facts.packets_encoded,
                     fps=0.0,
@@ -206,13 +217,7 @@ def _read_back(
                 )
             )
 
-    try:
-        whole = decodes_all(request.verify, request.video.encoder)
-        output = read_back(request.partial, plan.muxer, whole, alive, done.proof)
-    except (av.error.FFmpegError, OSError) as error:
-        evidence = f"the output cannot be opened: {error}"
-        return None, [failed("opens", evidence, "See the job's log: encoderd logs JOB")]
-    return output, judge(media, plan, done.facts, output, damage=damage, proof=done.proof)
+    return alive
 
 
 def _probed(media: MediaInfo) -> Probed:

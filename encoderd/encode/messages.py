@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+#: The MP4 muxer keeps 80 bytes of each packet: 8 MB, after 22 minutes of 30 pictures a second with one AAC track.
+SEGMENT_PACKETS = 100_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRequest:
@@ -49,6 +52,7 @@ class EncodeRequest:
     `programme` is 0 for the one with most video. Beyond `max_damage_ratio` (share of the recording, 0…1) the job has
     failed; an output of `max_size_ratio` × the source's size or more is not wanted (0: any size). `captions` is the
     file for captions that the container cannot hold ("": they are only listed), `chapters` a file with chapters ("").
+    After `segment_packets` packets an MP4's index leaves the memory (0: never).
     """
 
     TYPE = "encode"
@@ -70,6 +74,7 @@ class EncodeRequest:
     max_size_ratio: float = 0.0
     captions: str = ""
     chapters: str = ""
+    segment_packets: int = SEGMENT_PACKETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +128,7 @@ class Progress:
     """
 
     TYPE = "progress"
-    phase: str  # "encoding", "draining" or "verifying"
+    phase: str  # "encoding", "draining", "finishing" or "verifying"
     out_time_s: float
     frames: int
     fps: float

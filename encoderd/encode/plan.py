@@ -27,6 +27,8 @@ class EncodePlan:
     """
     What becomes of each stream: the output has the video, the audio tracks, then the captions `inside` it; `beside` are
     captions that the container cannot hold, copied into a file of their own.
+
+    An MP4 is written in segments of `segment_packets` packets, which `finishing` joins; 0: the muxer does it all.
     """
 
     video: VideoPlan
@@ -39,6 +41,7 @@ class EncodePlan:
     beside: tuple[CaptionInfo, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     chapters: tuple[Chapter, ...] = ()
+    segment_packets: int = 0
 
 
 def make_plan(
@@ -84,13 +87,19 @@ def make_plan(
         video=pictures,
         audio=audio,
         muxer=MUXERS[request.container],
-        muxer_options={"movflags": "+faststart", "movie_timescale": str(MOVIE_TIMESCALE)}
-        if request.container == "mp4"
-        else {},
+        muxer_options=_muxer_options(request),
         comment=comment,
         notes=(*media.notes, *notes, *pictures.notes, *audio_notes, *chapters.notes),
         inside=inside,
         beside=() if inside else media.captions,
         metadata=container_metadata(media.service, chapters.metadata, comment),
         chapters=chapters.chapters,
+        segment_packets=request.segment_packets if request.container == "mp4" else 0,
     )
+
+
+def _muxer_options(request: EncodeRequest) -> dict[str, str]:
+    if request.container != "mp4":
+        return {}
+    options = {"movie_timescale": str(MOVIE_TIMESCALE)}
+    return options if request.segment_packets else {"movflags": "+faststart", **options}

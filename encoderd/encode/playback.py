@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from encoderd.encode.memory import give_back_memory
 from encoderd.encode.nal_units import VideoCrc
 from encoderd.encode.pyav import last_duration, open_input
 from encoderd.encode.written import DecodedSpot, OutputFacts, OutputStream, PictureTags, ProofFacts
@@ -131,9 +132,7 @@ def read_back(
         else:
             middle_s = start_s + (end_s - start_s) / 2
             places = (("start", start_s), ("middle", middle_s), ("end", end_s))
-            # Each opens the file for itself, and holds all of its index.
-            with ThreadPoolExecutor(len(places) if end_s - start_s < LONG_S else 1) as pool:
-                spots = tuple(pool.map(lambda at: _decode(path, muxer, at[0], at[1], end_s, alive), places))
+            spots = _decode_places(path, muxer, places, end_s, alive, long=end_s - start_s >= LONG_S)
         if proof is not None and proven:
             spots += (DecodedSpot(place="beside", at_s=start_s, frames=proof.frames, error=proof.error),)
     return OutputFacts(
@@ -146,6 +145,26 @@ def read_back(
         video_crc=None if crc is None else crc.value,
         repeated_pts=shown.repeated,
     )
+
+
+def _decode_places(
+    path: str,
+    muxer: str,
+    places: tuple[tuple[str, float], ...],
+    end_s: float,
+    alive: Callable[[float], None],
+    *,
+    long: bool,
+) -> tuple[DecodedSpot, ...]:
+    """Each place opens the file for itself, and holds all of its index: of a `long` one only one at a time."""
+    if not long:
+        with ThreadPoolExecutor(len(places)) as pool:
+            return tuple(pool.map(lambda at: _decode(path, muxer, at[0], at[1], end_s, alive), places))
+    spots = []
+    for place, at_s in places:
+        give_back_memory()
+        spots.append(_decode(path, muxer, place, at_s, end_s, alive))
+    return tuple(spots)
 
 
 def _counted(

@@ -24,6 +24,7 @@ from encoderd.encode.damage import DamageLog, Kind
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.failures import not_wanted, rejected
 from encoderd.encode.filtering import FilterChain, Filtered
+from encoderd.encode.finishing import WrittenSegment
 from encoderd.encode.granted import differences
 from encoderd.encode.likeness import sampled
 from encoderd.encode.media import CaptionInfo
@@ -58,13 +59,18 @@ NOT_WANTED_REMEDY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcoded:
-    """What the pipeline left behind. `plan` has the captions where they really went; `proof` is None without one."""
+    """
+    What the pipeline left behind. `plan` has the captions where they really went; `proof` is None without one.
+
+    `segments` are to be joined by `finish_movie`; without any the file is complete.
+    """
 
     plan: EncodePlan
     facts: TranscodeFacts
     damage: DamageLog
     captions: CaptionsWritten | None
     proof: ProofFacts | None
+    segments: tuple[WrittenSegment, ...] = ()
 
 
 class Transcode:
@@ -137,14 +143,21 @@ class Transcode:
                     remedy="Play it; if a player shows nothing either, look into the recorder's log.",
                 )
             self._progress(writer, "draining", now=True)
-            writer.finish()
+            segments = writer.finish()
             proof = None if self._proof is None else self._proof.finish()
             written = None if self._captions is None else self._captions.close()
             self._note_pace(writer)
         except BaseException:
             self._abandon(writer)
             raise
-        return Transcoded(plan=self._plan, facts=self._facts, damage=self._damage, captions=written, proof=proof)
+        return Transcoded(
+            plan=self._plan,
+            facts=self._facts,
+            damage=self._damage,
+            captions=written,
+            proof=proof,
+            segments=segments,
+        )
 
     @property
     def reception(self) -> Reception | None:

@@ -29,16 +29,15 @@ from encoderd.encode.failures import (
     encoder_lost,
     encoder_missing,
     options_unknown,
-    output_failed,
 )
+from encoderd.encode.finishing import WrittenSegment
 from encoderd.encode.likeness import Samples
+from encoderd.encode.media import CaptionInfo
+from encoderd.encode.muxer import Muxer
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.proof import Proof
 from encoderd.encode.pyav import encoder_options, set_chapters
 from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
-
-#: Containers that nobody may close: PyAV closes those that it forgets.
-_abandoned: list[OutputContainer] = []
 
 
 class Writer:
@@ -65,22 +64,19 @@ class Writer:
         self._frame_ticks = round(1 / (plan.video.frame_rate * VIDEO_TIME_BASE))
         self.out_time_s = 0.0
         self._log_before = log_size()
-        self._container = self._open()
+        #: The captions that the container really takes.
+        self.inside: tuple[CaptionInfo, ...] = ()
+        #: Whether the chapters, if there are any, are in the file: an old PyAV cannot write them.
+        self.has_chapters = False
+        self._source = source
+        self._duration_ms = duration_ms
+        self._muxer = Muxer(plan, target, self._prepare)
         try:
-            self._video = add_video(self._container, plan.video, facts.granted)
+            self._video = add_video(self._muxer.container, plan.video, facts.granted)
             self._decoding_times = self._own_decoding_times()
-            self._streams: list[Stream] = [self._video]
-            for audio in plan.audio:
-                sources = [source.streams[index] for index in (audio.index, *audio.also)]
-                self._streams.append(add_audio(self._container, audio, sources))
-            added = add_captions(self._container, plan.inside, source.streams)
-            #: The captions that the container really takes.
-            self.inside = tuple(caption for caption in plan.inside if caption.index in added)
-            self._streams += [added[caption.index] for caption in self.inside]
-            #: Whether the chapters, if there are any, are in the file: an old PyAV cannot write them.
-            self.has_chapters = set_chapters(self._container, muxable(plan.chapters, duration_ms))
+            self._muxer.begin(self._video)
         except BaseException:
-            self._container.close()
+            self._muxer.container.close()
             raise
 
     @property
@@ -97,7 +93,7 @@ class Writer:
 
     def stream(self, position: int) -> Any:
         """Return the output's stream of that place: 0 is the video, then audio, then captions."""
-        return self._streams[position]
+        return self._muxer.streams[position]
 
     def write(self, position: int, item: VideoFrame | Packet[Any]) -> None:
         """Encode a frame, or take a packet as it is, and mux what is ready."""
@@ -106,34 +102,33 @@ class Writer:
         else:
             self._mux(position, item, int(item.duration or 0))
 
-    def finish(self) -> None:
-        """Drain the encoders and write the trailer. Raises EncodeFailed when that fails."""
+    def finish(self) -> tuple[WrittenSegment, ...]:
+        """
+        Drain the encoders and write the trailer; returns the segments that `finish_movie` has to join.
+
+        Raises EncodeFailed when that fails.
+        """
         self._write_video(None)
         encoder, facts = self._plan.video.encoder, self._facts
         if encoder == "h264_qsv" and facts.packets_encoded != facts.frames_encoded:
             lines = said_since(self._log_before, encoder)
             raise encoder_lost(encoder, facts.frames_encoded, facts.packets_encoded, lines)
-        try:
-            self._container.close()
-        except (av.error.FFmpegError, OSError) as error:
-            raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
+        return self._muxer.finish()
 
     def abandon(self) -> None:
-        """
-        Leave the file as it is after a failure; the end of the process closes it.
+        """Leave the file as it is after a failure."""
+        self._muxer.abandon()
 
-        Closing it would write the trailer first, and for MP4 move all that was written: minutes, for a file that is
-        deleted next, and while the supervisor waits for the reason.
-        """
-        _abandoned.append(self._container)
-
-    def _open(self) -> OutputContainer:
-        try:
-            container = av.open(self._target, "w", format=self._plan.muxer, container_options=self._plan.muxer_options)
-        except (av.error.FFmpegError, OSError) as error:
-            raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
-        container.metadata.update({"comment": self._plan.comment, **self._plan.metadata})
-        return container
+    def _prepare(self, container: OutputContainer) -> list[Stream]:
+        """Give a container all that belongs to it beside its video."""
+        plan, streams = self._plan, self._source.streams
+        added: list[Stream] = []
+        for audio in plan.audio:
+            added.append(add_audio(container, audio, [streams[index] for index in (audio.index, *audio.also)]))
+        inside = add_captions(container, plan.inside, streams)
+        self.inside = tuple(caption for caption in plan.inside if caption.index in inside)
+        self.has_chapters = set_chapters(container, muxable(plan.chapters, self._duration_ms))
+        return added + [inside[caption.index] for caption in self.inside]
 
     def _write_video(self, frame: VideoFrame | None) -> None:
         if frame is not None:
@@ -196,17 +191,14 @@ class Writer:
         packet.duration = duration
         time_base = Fraction(packet.time_base or VIDEO_TIME_BASE)
         start_s, end_s = packet.pts * time_base, (packet.pts + duration) * time_base
-        packet.stream = self._streams[position]
         try:
-            self._container.mux_one(packet)
+            self._muxer.mux(position, packet)
         except av.error.InvalidDataError as error:
             if position == 0:
-                raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
+                raise self._muxer.failed(error) from error
             facts.damaged += 1  # its header is broken; the muxer wants to know what it takes
             facts.dropped += 1
             return
-        except (av.error.FFmpegError, OSError) as error:
-            raise output_failed(error.errno, str(error), os.path.dirname(self._target)) from error
         self._last_dts[position] = dts
         facts.cover(start_s, end_s)
         facts.muxed += 1

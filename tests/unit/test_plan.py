@@ -142,14 +142,22 @@ def test_languages_titles_and_the_default_track_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("container", "muxer", "options"),
-    [("mp4", "mp4", {"movflags": "+faststart", "movie_timescale": "90000"}), ("mkv", "matroska", {})],
+    ("container", "segment_packets", "muxer", "options"),
+    [
+        ("mp4", 1000, "mp4", {"movie_timescale": "90000"}),
+        ("mp4", 0, "mp4", {"movflags": "+faststart", "movie_timescale": "90000"}),
+        ("mkv", 1000, "matroska", {}),
+    ],
 )
-def test_containers(container: str, muxer: str, options: dict[str, str]) -> None:
-    """MP4 begins with its index, and its edit lists count in 90 kHz so that the first picture stays in place."""
-    plan = make_plan(MEDIA, request(container=container))
+def test_containers(container: str, segment_packets: int, muxer: str, options: dict[str, str]) -> None:
+    """
+    MP4's edit lists count in 90 kHz so that the first picture stays in place; its index is put in front afterwards,
+    unless the muxer is to do it all. Matroska has no segments of ours.
+    """
+    plan = make_plan(MEDIA, request(container=container, segment_packets=segment_packets))
 
     assert (muxer, options) == (plan.muxer, plan.muxer_options)
+    assert (segment_packets if container == "mp4" else 0) == plan.segment_packets
 
 
 def test_what_is_left_out_is_said() -> None:
