@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encoderd.errors import SettingsError
+from encoderd.root import Root
 
 INTEL = 0x8086
+_DEVICES = "/sys/bus/pci/devices"
 _ADDRESS = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE)
 
 
@@ -74,36 +76,33 @@ class PciDevice:
         return f"{self.vendor:04x}:{self.device:04x}"
 
 
-def pci_devices(root: Path = Path("/")) -> list[PciDevice]:
+def pci_devices(root: Root | Path = Path("/")) -> list[PciDevice]:
     """
     Return all PCI devices below `root`/sys, by address.
 
     A device whose files cannot be read or understood is left out: sysfs entries can vanish while they are read.
     """
-    folder = root / "sys/bus/pci/devices"
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        return []
-    return [device for entry in entries if (device := _read(entry)) is not None]
+    view = root if isinstance(root, Root) else Root(root)
+    found = (_read(view, name) for name in view.names(_DEVICES))
+    return [device for device in found if device is not None]
 
 
-def _read(entry: Path) -> PciDevice | None:
+def _read(root: Root, name: str) -> PciDevice | None:
+    folder = f"{_DEVICES}/{name}"
     try:
-        address = PciAddress.parse(entry.name)
-        group = _link_name(entry / "iommu_group")
+        group = root.link_name(f"{folder}/iommu_group")
         return PciDevice(
-            address=address,
-            vendor=_hex(entry / "vendor"),
-            device=_hex(entry / "device"),
-            class_code=_hex(entry / "class"),
-            driver=_link_name(entry / "driver"),
-            iommu_group=int(group) if group is not None and group.isdigit() else None,
-            boot_vga=_text(entry / "boot_vga") == "1",
-            enabled=_optional_text(entry / "enable") != "0",
-            bar_bytes=_bar_bytes(_optional_text(entry / "resource")),
+            address=PciAddress.parse(name),
+            vendor=int(root.text(f"{folder}/vendor"), 16),
+            device=int(root.text(f"{folder}/device"), 16),
+            class_code=int(root.text(f"{folder}/class"), 16),
+            driver=root.link_name(f"{folder}/driver"),
+            iommu_group=int(group) if group is not None and group.isdecimal() else None,
+            boot_vga=root.text(f"{folder}/boot_vga").strip() == "1",
+            enabled=root.text(f"{folder}/enable").strip() != "0",
+            bar_bytes=_bar_bytes(root.text(f"{folder}/resource")),
         )
-    except (OSError, ValueError, SettingsError):
+    except (ValueError, SettingsError):
         return None
 
 
@@ -115,28 +114,3 @@ def _bar_bytes(text: str) -> tuple[int, ...] | None:
     except ValueError:
         return None
     return tuple(end - start + 1 for start, end, flags in bars if start and flags & 0x200) if bars else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
-        return ""
-
-
-def _optional_text(path: Path) -> str:
-    try:
-        return _text(path)
-    except OSError:
-        return ""
-
-
-def _hex(path: Path) -> int:
-    return int(path.read_text(encoding="ascii", errors="replace").strip(), 16)
-
-
-def _link_name(path: Path) -> str | None:
-    try:
-        return path.readlink().name
-    except OSError:
-        return None

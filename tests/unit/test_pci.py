@@ -82,7 +82,6 @@ def test_a_device_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
     (folder / "0000:00:06.0").symlink_to("../../../devices/gone")
     (folder / "0000:00:07.0").write_bytes(b"\xff\x00")
     (add_device(tmp_path, "0000:00:08.0", **good) / "vendor").write_bytes(b"\xff\xfe0x8086")
-    (add_device(tmp_path, "0000:00:09.0", **good) / "boot_vga").mkdir()
 
     assert [str(device.address) for device in pci_devices(tmp_path)] == ["0000:00:02.0"]
 
