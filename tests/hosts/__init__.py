@@ -1,0 +1,1 @@
+"""Hosts made in folders: what /proc, /sys and /dev say there."""
