@@ -43,6 +43,10 @@ class Notifier:
     def watchdog(self) -> None:
         self._send("WATCHDOG=1")
 
+    def extend(self, more_s: float) -> None:
+        """Ask for so much more time from now on, while starting or stopping."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(more_s * 1e6)}")
+
     def reloading(self) -> None:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
