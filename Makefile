@@ -4,6 +4,7 @@ PYTHON ?= python3
 PREFIX ?= /opt/encoderd
 UNITDIR ?= /etc/systemd/system
 SYSUSERSDIR ?= /etc/sysusers.d
+UDEVRULESDIR ?= /etc/udev/rules.d
 
 # Which PyAV `make install` takes: auto, wheel or distribution. A package maker's machine is not the one it is for.
 PYAV ?= $(if $(DESTDIR),wheel,auto)
@@ -28,7 +29,7 @@ OLDEST_STAMP := $(OLDEST)/made-for
 OLDEST_SOUND := $(shell test "$$(cat $(OLDEST_STAMP) 2>/dev/null)" = "$$(pwd -P) $(OLDEST_AV)" \
     && $(OLDEST_PY) -c '' 2>/dev/null && echo yes)
 
-.PHONY: help demo test test-oldest lint e2e bench install clean python unsound
+.PHONY: help demo test test-oldest lint e2e bench install install-host installed-venv clean python unsound
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +41,7 @@ help:
 	@echo 'make bench     speed, beside that of FFmpeg'"'"'s command line'
 	@echo 'make install   as root: to $(PREFIX), with unit, user and settings; DESTDIR= and PREFIX= are honoured,'
 	@echo '               PYAV=wheel or PYAV=distribution says which PyAV, PYAV=auto looks at the GPU'
+	@echo 'make install-host   as root on the host: encoderd-host, with its unit and settings; no user, no PyAV of a GPU'
 	@echo 'make clean     remove the venv and what the tools left'
 	@echo 'PYTHON=python3.12 chooses the Python; it must be 3.11 or newer.'
 
@@ -105,25 +107,13 @@ $(VENV)/bench: $(STAMP)
 	@touch $@
 
 # A package maker sets DESTDIR: then nothing of the running system is touched, and the venv's scripts name PREFIX.
-install: HOME_OF_PYTHON = "$(PYTHON)" -c 'import os, sys; print(os.path.realpath(sys._base_executable))'
-install: python
-	@test -n "$(DESTDIR)" || test "$$(id -u)" = 0 || { echo 'Only root can install: sudo make install' >&2; exit 1; }
-	@case "$$($(HOME_OF_PYTHON))" in /root/*|/home/*) \
-	    echo "The service cannot use $$($(HOME_OF_PYTHON)), it is in a home folder." \
-	         'Name another: make install PYTHON=/usr/bin/python3' >&2; exit 1;; esac
-	@pyav=$$("$(PYTHON)" -B -m encoderd.preflight.pyav_choice "$(PYAV)" --root "$(MACHINE)" \
-	        --installed "$(DESTDIR)$(PREFIX)") || exit 1; umask 022; set -e; \
-	if test "$$pyav" = distribution; then \
-	    "$(PYTHON)" -m venv --system-site-packages "$(DESTDIR)$(PREFIX)"; \
-	    "$(DESTDIR)$(PREFIX)/bin/python" -m pip uninstall --quiet --yes av; \
-	else "$(PYTHON)" -m venv "$(DESTDIR)$(PREFIX)"; fi
-	umask 022; "$(DESTDIR)$(PREFIX)/bin/python" $(PIP_INSTALL) --upgrade .
-	@test -z "$(DESTDIR)" || grep -rlIF "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/pyvenv.cfg" \
-	    | while read -r file; do sed -i "s|$(DESTDIR)$(PREFIX)|$(PREFIX)|g" "$$file"; done
-	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(SYSUSERSDIR)" "$(DESTDIR)/etc/encoderd" "$(DESTDIR)/usr/local/bin"
+install: installed-venv
+	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(SYSUSERSDIR)" "$(DESTDIR)$(UDEVRULESDIR)" "$(DESTDIR)/etc/encoderd" \
+	    "$(DESTDIR)/usr/local/bin"
 	sed 's|/opt/encoderd|$(PREFIX)|g' systemd/encoderd.service > "$(DESTDIR)$(UNITDIR)/encoderd.service"
 	chmod 644 "$(DESTDIR)$(UNITDIR)/encoderd.service"
 	install -m 644 systemd/encoderd.sysusers "$(DESTDIR)$(SYSUSERSDIR)/encoderd.conf"
+	install -m 644 systemd/encoderd.udev "$(DESTDIR)$(UDEVRULESDIR)/60-encoderd.rules"
 	ln -sfn "$(PREFIX)/bin/encoderd" "$(DESTDIR)/usr/local/bin/encoderd"
 	@if test -e "$(DESTDIR)/etc/encoderd/encoderd.toml"; then \
 	    echo 'Kept your /etc/encoderd/encoderd.toml; config/encoderd.toml shows what is new.'; \
@@ -131,5 +121,40 @@ install: python
 	@if test -z "$(DESTDIR)"; then \
 	    if command -v systemd-sysusers >/dev/null; then systemd-sysusers encoderd.conf; \
 	    else echo 'There is no systemd-sysusers: make the user encoderd, in the groups render and video.' >&2; fi; \
+	    if command -v udevadm >/dev/null && udevadm control --reload 2>/dev/null; then \
+	        udevadm trigger --subsystem-match=virtio-ports || :; fi; \
 	    if test -d /run/systemd/system; then systemctl daemon-reload; fi; \
 	    echo 'Next: edit /etc/encoderd/encoderd.toml, then encoderd check, then systemctl enable --now encoderd'; fi
+
+# The host encodes nothing, so its GPU chooses no PyAV.
+install-host: CHOOSE_PYAV = echo wheel
+install-host: installed-venv
+	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)/etc/encoderd" "$(DESTDIR)/usr/local/bin"
+	sed 's|/opt/encoderd|$(PREFIX)|g' systemd/encoderd-vm.service > "$(DESTDIR)$(UNITDIR)/encoderd-vm.service"
+	chmod 644 "$(DESTDIR)$(UNITDIR)/encoderd-vm.service"
+	ln -sfn "$(PREFIX)/bin/encoderd-host" "$(DESTDIR)/usr/local/bin/encoderd-host"
+	@if test -e "$(DESTDIR)/etc/encoderd/encoderd-host.toml"; then \
+	    echo 'Kept your /etc/encoderd/encoderd-host.toml; config/encoderd-host.toml shows what is new.'; \
+	else install -m 644 config/encoderd-host.toml "$(DESTDIR)/etc/encoderd/encoderd-host.toml"; fi
+	@if test -z "$(DESTDIR)"; then \
+	    if test -d /run/systemd/system; then systemctl daemon-reload; fi; \
+	    echo 'Next: edit /etc/encoderd/encoderd-host.toml, then encoderd-host check, then' \
+	        'systemctl enable --now encoderd-vm'; fi
+
+CHOOSE_PYAV = "$(PYTHON)" -B -m encoderd.preflight.pyav_choice "$(PYAV)" --root "$(MACHINE)" \
+    --installed "$(DESTDIR)$(PREFIX)"
+
+installed-venv: HOME_OF_PYTHON = "$(PYTHON)" -c 'import os, sys; print(os.path.realpath(sys._base_executable))'
+installed-venv: python
+	@test -n "$(DESTDIR)" || test "$$(id -u)" = 0 || { echo 'Only root can install: sudo make install' >&2; exit 1; }
+	@case "$$($(HOME_OF_PYTHON))" in /root/*|/home/*) \
+	    echo "The service cannot use $$($(HOME_OF_PYTHON)), it is in a home folder." \
+	         'Name another: make install PYTHON=/usr/bin/python3' >&2; exit 1;; esac
+	@pyav=$$($(CHOOSE_PYAV)) || exit 1; umask 022; set -e; \
+	if test "$$pyav" = distribution; then \
+	    "$(PYTHON)" -m venv --system-site-packages "$(DESTDIR)$(PREFIX)"; \
+	    "$(DESTDIR)$(PREFIX)/bin/python" -m pip uninstall --quiet --yes av; \
+	else "$(PYTHON)" -m venv "$(DESTDIR)$(PREFIX)"; fi
+	umask 022; "$(DESTDIR)$(PREFIX)/bin/python" $(PIP_INSTALL) --upgrade .
+	@test -z "$(DESTDIR)" || grep -rlIF "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/pyvenv.cfg" \
+	    | while read -r file; do sed -i "s|$(DESTDIR)$(PREFIX)|$(PREFIX)|g" "$$file"; done

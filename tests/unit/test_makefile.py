@@ -35,7 +35,7 @@ def made(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["test", "test-oldest", "demo", "lint", "e2e", "bench", "install"])
+@pytest.mark.parametrize("target", ["test", "test-oldest", "demo", "lint", "e2e", "bench", "install", "install-host"])
 @pytest.mark.parametrize(
     ("version", "too_old", "no_venv", "sentence"),
     [
@@ -64,7 +64,7 @@ def test_make_alone_says_what_there_is(tmp_path: Path) -> None:
     run = made(tmp_path)
 
     assert run.returncode == 0
-    for target in ("demo", "test", "test-oldest", "lint", "e2e", "bench", "install", "clean"):
+    for target in ("demo", "test", "test-oldest", "lint", "e2e", "bench", "install", "install-host", "clean"):
         assert f"\nmake {target} " in "\n" + run.stdout
 
 
@@ -81,14 +81,20 @@ esac
 
 def installed(folder: Path, answer: str, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Install below `folder`; returns what was run in the shell, and what Python was asked from the choice on."""
+    run, asked = run_install(folder, "install", answer, *arguments)
+    return run, asked[next(number for number, line in enumerate(asked) if "pyav_choice" in line) :]
+
+
+def run_install(
+    folder: Path, target: str, answer: str, *arguments: str
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     for name in ("systemd", "config"):
-        shutil.copytree(REPOSITORY / name, folder / name)
+        shutil.copytree(REPOSITORY / name, folder / name, dirs_exist_ok=True)
     python, log = folder / "a-python", folder / "log"
     python.write_text(INSTALLER.format(log=log, answer=answer), "utf-8")
     python.chmod(0o755)
-    run = made(folder, "install", f"PYTHON={python}", f"DESTDIR={folder}/dest", *arguments)
-    asked = log.read_text("utf-8").replace(str(folder), "").splitlines()
-    return run, asked[next(number for number, line in enumerate(asked) if "pyav_choice" in line) :]
+    run = made(folder, target, f"PYTHON={python}", f"DESTDIR={folder}/dest", *arguments)
+    return run, log.read_text("utf-8").replace(str(folder), "").splitlines()
 
 
 @pytest.mark.parametrize(
@@ -127,3 +133,51 @@ def test_a_package_maker_s_gpu_decides_nothing(arguments: list[str], expected: s
     root = "/x" if arguments else "/"
 
     assert f"-B -m encoderd.preflight.pyav_choice {expected} --root {root} --installed /dest/opt/encoderd" == choice
+
+
+def test_the_guest_gets_unit_user_rule_and_settings(tmp_path: Path) -> None:
+    """Where DESTDIR says, with the PREFIX that was chosen; settings that are there are kept."""
+    kept = tmp_path / "dest/etc/encoderd/encoderd.toml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("# mine\n", "utf-8")
+    run, _ = installed(tmp_path, "echo wheel", "PREFIX=/srv/e")
+    dest = tmp_path / "dest"
+
+    assert run.returncode == 0, run.stderr
+    assert kept.read_text("utf-8") == "# mine\n"
+    assert "ExecStart=/srv/e/bin/encoderd run" in (dest / "etc/systemd/system/encoderd.service").read_text("utf-8")
+    assert (dest / "etc/udev/rules.d/60-encoderd.rules").read_bytes() == (
+        REPOSITORY / "systemd/encoderd.udev"
+    ).read_bytes()
+    assert (dest / "etc/sysusers.d/encoderd.conf").exists()
+    assert str((dest / "usr/local/bin/encoderd").readlink()) == "/srv/e/bin/encoderd"
+    assert not (dest / "usr/local/bin/encoderd-host").exists()
+
+
+#: What the host's unit has of the venv; the real one is held against its settings elsewhere.
+HOST_UNIT = "[Service]\nExecStart=/opt/encoderd/bin/encoderd-host boot\n"
+
+
+def test_the_host_gets_its_unit_and_settings_and_no_user(tmp_path: Path) -> None:
+    """Its GPU chooses no PyAV, because it encodes nothing; settings that are there are kept."""
+    for name, text in {"systemd/encoderd-vm.service": HOST_UNIT, "config/encoderd-host.toml": "[vm]\n"}.items():
+        if not (REPOSITORY / name).exists():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text, "utf-8")
+    run, asked = run_install(tmp_path, "install-host", "echo wrong; exit 1", "PREFIX=/srv/e")
+    dest = tmp_path / "dest"
+    settings = dest / "etc/encoderd/encoderd-host.toml"
+
+    assert run.returncode == 0, run.stderr
+    assert [line for line in asked if "pyav_choice" in line] == []
+    assert "-m venv /dest/srv/e" in asked
+    assert "/srv/e/bin/encoderd-host boot" in (dest / "etc/systemd/system/encoderd-vm.service").read_text("utf-8")
+    assert str((dest / "usr/local/bin/encoderd-host").readlink()) == "/srv/e/bin/encoderd-host"
+    assert settings.exists()
+    assert [file for file in ("sysusers.d", "udev", "encoderd/encoderd.toml") if (dest / "etc" / file).exists()] == []
+
+    settings.write_text("# mine\n", "utf-8")
+    again, _ = run_install(tmp_path, "install-host", "", "PREFIX=/srv/e")
+
+    assert (again.returncode, settings.read_text("utf-8")) == (0, "# mine\n")
+    assert "Kept your /etc/encoderd/encoderd-host.toml" in again.stdout
