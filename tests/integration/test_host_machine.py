@@ -81,7 +81,7 @@ def test_a_qemu_that_dies_at_once_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_program_that_hangs_before_qmp_is_killed(tmp_path: Path) -> None:
-    program = hanging(tmp_path, "echo 'waiting for nothing' >&2; echo $$ > pid; exec sleep 60")
+    program = hanging(tmp_path, "echo 'waiting for nothing' >&2; exec sleep 60")
     with Booted(tmp_path, settings_in(tmp_path, limits={"qmp_s": 0.4}), argv=[str(program)], address="") as booted:
         code, out = booted.end()
 
