@@ -29,7 +29,7 @@ OLDEST_STAMP := $(OLDEST)/made-for
 OLDEST_SOUND := $(shell test "$$(cat $(OLDEST_STAMP) 2>/dev/null)" = "$$(pwd -P) $(OLDEST_AV)" \
     && $(OLDEST_PY) -c '' 2>/dev/null && echo yes)
 
-.PHONY: help demo test test-oldest lint e2e bench install install-host installed-venv clean python unsound
+.PHONY: help demo test test-oldest lint e2e e2e-vfio bench install install-host installed-venv clean python unsound
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo 'make test-oldest   the same with the oldest PyAV, $(OLDEST_AV), in $(OLDEST)'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make e2e       the slow tests'
+	@echo 'make e2e-vfio  the host'"'"'s helper in an emulated machine with VT-d: root, and ten minutes'
 	@echo 'make bench     speed, beside that of FFmpeg'"'"'s command line'
 	@echo 'make install   as root: to $(PREFIX), with unit, user and settings; DESTDIR= and PREFIX= are honoured,'
 	@echo '               PYAV=wheel or PYAV=distribution says which PyAV, PYAV=auto looks at the GPU'
@@ -61,6 +62,9 @@ lint: $(STAMP)
 
 e2e: $(STAMP)
 	@$(PY) -m pytest tests/e2e $(ARGS)
+
+e2e-vfio: $(STAMP)
+	@$(PY) -m pytest tests/e2e_vfio $(ARGS)
 
 bench: $(VENV)/bench
 	@$(PY) -m tests.bench $(ARGS)

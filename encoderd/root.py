@@ -37,7 +37,9 @@ class Root:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return b""
             parts: list[bytes] = []
-            while most_bytes > 0 and (part := os.read(descriptor, most_bytes)):  # /proc gives a page at a time
+            # /proc gives a page at a time, and /proc/sys refuses to be asked for 4 MiB at once: ENOMEM from
+            # KMALLOC_MAX_SIZE on (proc_sys_call_handler, fs/proc/proc_sysctl.c).
+            while most_bytes > 0 and (part := os.read(descriptor, min(most_bytes, 2**16))):
                 parts.append(part)
                 most_bytes -= len(part)
             return b"".join(parts)

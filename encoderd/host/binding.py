@@ -173,6 +173,16 @@ def _unbind(address: PciAddress, driver: str) -> Step:
     )
 
 
+def plan_relight(consoles: Iterable[str]) -> tuple[Step, ...]:
+    """
+    Return the writes that put the text console onto the frame buffers that are left.
+
+    The kernel lets it go with the frame buffer that it was shown on, even where another card has one (fbcon_fb_unbind,
+    seen on Linux 6.1).
+    """
+    return tuple(_console(name, "1") for name in consoles)
+
+
 def _console(name: str, data: str) -> Step:
     why = "take the text console off the GPU" if data == "0" else "put the text console back"
     return Step(kind=Kind.CONSOLE, path=f"/sys/class/vtconsole/{name}/bind", data=data, why=why)

@@ -71,7 +71,7 @@ def console_facts(root: Root, gpu: PciDevice, devices: tuple[PciDevice, ...]) ->
         boot_vga=gpu.boot_vga,
         frame_buffers=own,
         firmware_frame_buffers=firmware,
-        vt_consoles=_vt_consoles(root),
+        vt_consoles=vt_consoles(root),
         connectors=_connectors(root, folder),
         sessions=_sessions(root),
         display_manager=_display_manager(root),
@@ -79,7 +79,7 @@ def console_facts(root: Root, gpu: PciDevice, devices: tuple[PciDevice, ...]) ->
         serial=tuple(
             word.removeprefix("console=").split(",", 1)[0]
             for word in root.text("/proc/cmdline").split()
-            if word.startswith(("console=ttyS", "console=ttyAMA", "console=hvc", "console=ttyUSB"))
+            if word.startswith(("console=ttyS", "console=ttyAMA", "console=hvc", "console=ttyUSB", "console=uart"))
         ),
     )
 
@@ -102,7 +102,7 @@ def _frame_buffers(root: Root, gpu: PciAddress) -> tuple[tuple[str, ...], tuple[
     return tuple(own), tuple(firmware)
 
 
-def _vt_consoles(root: Root) -> tuple[VtConsole, ...]:
+def vt_consoles(root: Root) -> tuple[VtConsole, ...]:
     place = "/sys/class/vtconsole"
     return tuple(
         VtConsole(

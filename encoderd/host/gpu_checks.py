@@ -156,6 +156,12 @@ def _iommu_group(gpu: GpuFacts, device: PciDevice, platform: PlatformFacts) -> F
         kind = f", domain {gpu.group_type}" if gpu.group_type else ""
         unit = f", behind {gpu.iommu_unit}" if gpu.iommu_unit else ""
         return passed("iommu_group", f"{device.address} is in group {device.iommu_group}{unit}{kind}")
+    if not platform.iommu_on and platform.is_foreign:  # there the iommu itself is no failure: nobody may need it
+        return failed(
+            "iommu_group",
+            f"{device.address} is in no IOMMU group: the IOMMU is off",
+            "Switch the IOMMU on in the firmware set-up (BIOS), often below Advanced or Chipset.",
+        )
     if not platform.iommu_on:
         return warned("iommu_group", "none, as it must be without an IOMMU")
     if gpu.generation is not None and gpu.generation.verdict is Standing.BLOCKED:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from encoderd.errors import EncoderdError
 from encoderd.findings import Finding, failed
 from encoderd.host import checks
-from encoderd.host.binding import VFIO, Step, plan_take
+from encoderd.host.binding import VFIO, Step, plan_relight, plan_take
+from encoderd.host.consoles import vt_consoles
 from encoderd.host.facts import HostFacts
 from encoderd.host.giving import back_steps, free_consoles_of, give_back
 from encoderd.host.journal import Journal, JournalUnreadable, Phase, locked
@@ -260,7 +261,9 @@ def _refuse(desk: Desk, wanted: Sequence[Standing], gpu: PciAddress | None, refu
     for stand in wanted:
         if stand.word == "foreign" and stand.journal is not None:
             findings.append(failed("driver", f"{stand.address} was moved by somebody else", stand.remedy))
-        findings += refusals_of(root, settings, stand.address, is_gpu=stand.address == gpu)
+        findings += refusals_of(
+            root, settings, stand.address, is_gpu=stand.address == gpu, together=[one.address for one in wanted]
+        )
     findings = [one for number, one in enumerate(findings) if one not in findings[:number]]
     if findings:
         raise HandoverRefused(findings)
@@ -324,9 +327,13 @@ def _take_all(desk: Desk, journals: Sequence[Journal]) -> None:
             )  # since the first look another device was taken, and modules were loaded
             if findings:
                 raise HandoverRefused(findings)
+            lit = [one.name for one in vt_consoles(desk.kernel.root) if one.is_frame_buffer and one.bound]
             for step in _forth_steps(desk, journal):
                 carry_out(desk, step)
             verify_taken(desk, journal)
+            dark = [one.name for one in vt_consoles(desk.kernel.root) if one.is_frame_buffer and not one.bound]
+            for step in plan_relight(name for name in dark if name in lit and name not in journal.consoles):
+                carry_out(desk, step)
             desk.journals.write(journal.at(Phase.TAKEN))
     except (EncoderdError, OSError, KeyboardInterrupt) as error:
         raise _undone(desk, begun, error) from error

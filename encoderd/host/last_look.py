@@ -39,8 +39,14 @@ def movable(root: Root, settings: HostSettings, address: PciAddress) -> list[End
     return [one for one in endpoints_of(root, group) if one.address in wanted]
 
 
-def refusals_of(root: Root, settings: HostSettings, address: PciAddress, *, is_gpu: bool) -> list[Finding]:
-    """Return why a device, or its group, must not be touched; [] when it may."""
+def refusals_of(
+    root: Root, settings: HostSettings, address: PciAddress, *, is_gpu: bool, together: Iterable[PciAddress] = ()
+) -> list[Finding]:
+    """
+    Return why a device, or its group, must not be touched; [] when it may.
+
+    `together` are devices that go in the same handover: a [[pci]] device may share its group with the GPU.
+    """
     now = endpoint(root, address)
     if now is None:
         return [failed("device", f"there is no PCI device {address}", "See what there is: lspci -D")]
@@ -59,7 +65,7 @@ def refusals_of(root: Root, settings: HostSettings, address: PciAddress, *, is_g
     moving = movable(root, settings, address)
     return [
         *_vital(root, [one.address for one in moving]),
-        *_not_viable(address, group, endpoints_of(root, group), {one.address for one in moving}),
+        *_not_viable(address, group, endpoints_of(root, group), {one.address for one in moving} | set(together)),
         *_in_use(root, group, moving),
     ]
 

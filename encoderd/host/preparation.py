@@ -94,6 +94,11 @@ class Preparation:
     def take(self, *, dry_run: bool = False, report: Report = lambda _: None) -> TakeResult:
         return handover.take(self.kernel, self.settings, self.facts(), self.addresses(), dry_run=dry_run, report=report)
 
+    def _take_seen(self, report: Report) -> TakeResult:
+        """Take on the strength of the check that was just made; handover looks at the devices themselves again."""
+        facts = self._seen or self.facts()
+        return handover.take(self.kernel, self.settings, facts, self.addresses(), report=report)
+
     def give(self, *, dry_run: bool = False, even_if_kept: bool = False, report: Report = lambda _: None) -> GiveResult:
         return handover.give(
             self.kernel, self.settings, self._owned(), dry_run=dry_run, report=report, even_if_kept=even_if_kept
@@ -124,7 +129,7 @@ class Preparation:
         settings = self.settings
         return Deeds(
             check=self.findings,
-            take=lambda: _told(self.take(report=report).notes, report),
+            take=lambda: _told(self._take_seen(report).notes, report),
             give=lambda: _told(_notes_of(self.give(report=report)), report),
             argv=lambda: (
                 self.command_line(self._seen).argv

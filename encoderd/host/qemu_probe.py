@@ -22,7 +22,7 @@ from encoderd.errors import EncoderdError
 from encoderd.host.qemu_properties import DEVICES, OBJECTS, QemuProperties, frozen_devices
 
 #: Asking takes about 0.1 s; a binary that says nothing for this long is not QEMU, or hangs on its libraries' disk.
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 #: A hundred times what QEMU says; more is no answer.
 _MOST_BYTES = 8 * 2**20
 _ARGUMENTS = ("-machine", "none", "-no-user-config", "-nodefaults", "-S", "-display", "none", "-qmp", "stdio")

@@ -51,7 +51,7 @@ for port in /sys/class/virtio-ports/*; do
 done
 """
 
-_SCRIPT = """\
+SCRIPT = """\
 if test "$(word tiny.agent)" != no && test -e /dev/virtio-ports/org.qemu.guest_agent.0; then
     test "$(word tiny.agent)" != deaf || printf '#!/bin/sh\\nexit 0\\n' > /sbin/shutdown
     qemu-ga -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0 -t /run -f /run/qga.pid &
@@ -147,7 +147,7 @@ def tiny_guest(
         beside.replace(kernel)
     modules = _module_files(tree, release, [*MODULES, *extra_modules])
     content: dict[str, tuple[int, bytes]] = {
-        "/init": (0o755, (_INIT + (_SCRIPT if init_script is None else init_script)).encode()),
+        "/init": (0o755, (_INIT + (SCRIPT if init_script is None else init_script)).encode()),
         "/bin/busybox": (0o755, Path(str(shutil.which("busybox"))).resolve().read_bytes()),
         "/lib/tiny/modules": (0o644, "".join(f"{path.name}\n" for path in modules).encode()),
         **{f"/lib/tiny/{path.name}": (0o644, path.read_bytes()) for path in modules},
