@@ -61,7 +61,7 @@ lint: $(STAMP)
 	@$(PY) -m mypy
 
 e2e: $(STAMP)
-	@$(PY) -m pytest tests/e2e $(ARGS)
+	@$(PY) -m pytest tests/e2e tests/integration -m slow $(ARGS)
 
 e2e-vfio: $(STAMP)
 	@$(PY) -m pytest tests/e2e_vfio $(ARGS)

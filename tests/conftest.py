@@ -22,6 +22,14 @@ hypothesis.settings.load_profile("patient")
 SIZE: dict[str, Any] = {"width": 320, "height": 240, "sample_aspect_ratio": Fraction(1), "bit_rate_bps": 1_000_000}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of `make e2e` is slow; what is slow elsewhere says so itself."""
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def frozen_heap() -> Iterator[None]:
     """As in the child: a collection looks at what the test made, not at all that pytest holds."""

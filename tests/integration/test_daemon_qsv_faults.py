@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,24 +31,24 @@ class Fault:
     kind: str = "device"
     closes: bool = True
     says: str
-    often: bool = True  # False: another one in `make test` takes the same way; `make e2e` has them all
+    often: bool = True  # False: another one takes the same way, and this one waits for `make e2e`
 
 
 #: Faults that a trial cannot see: they strike in the middle of a job.
 IN_A_JOB = [
-    Fault(order=f"async=-17@{LATE}", says="device failed (-17)"),
+    Fault(order=f"async=-17@{LATE}", says="device failed (-17)", often=False),
     Fault(order=f"async=-21@{LATE}", says="hang"),
     Fault(order=f"async=-13@{LATE}", says="device lost (-13)", often=False),
     Fault(order=f"async=-16@{LATE}", says="undefined behavior", often=False),
     Fault(order=f"async=5@{LATE}", says="frames", often=False),
     Fault(order=f"sync=-21@{LATE}", says="hang", often=False),
-    Fault(order=f"syncquiet@{LATE}", says="nothing in it"),
+    Fault(order=f"syncquiet@{LATE}", says="nothing in it", often=False),
     Fault(order=f"nodata@{LATE}", says="nothing in it", often=False),
     Fault(order=f"drop@{LATE}", says="frames"),
-    Fault(order=f"trunc@{LATE}", says="decode"),
+    Fault(order=f"trunc@{LATE}", says="decode", often=False),
     Fault(order=f"garble@{LATE}", says="other ones than went in", often=False),
     Fault(order=f"garble@{LATE}x1", says="other ones than went in"),
-    Fault(order=f"busy@{LATE}", kind="crash", closes=False, says="stood still"),
+    Fault(order=f"busy@{LATE}", kind="crash", closes=False, says="stood still", often=False),
     Fault(order=f"exec@{LATE}", kind="crash", closes=False, says="stood still", often=False),
     Fault(order=f"hang@{LATE}", kind="crash", closes=False, says="stood still"),
     Fault(order=f"hangsync@{LATE}", kind="crash", closes=False, says="stood still", often=False),
@@ -59,21 +60,25 @@ IN_THE_TRIAL = [
     Fault(order="desc", says="MFX session"),
     Fault(order="session=-9", says="MFX session", often=False),
     Fault(order="session=-17", says="MFX session", often=False),
-    Fault(order="query=-3", says="not supported"),
-    Fault(order="init=-17", says="device failed (-17)"),
+    Fault(order="query=-3", says="not supported", often=False),
+    Fault(order="init=-17", says="device failed (-17)", often=False),
     Fault(order="init=-4", says="memory", often=False),
     Fault(order="nohdr", says="xtradata", often=False),
     Fault(order="async=-21@3", says="hang", often=False),
     Fault(order="sync=-21@3", says="hang", often=False),
-    Fault(order="nodata@3", says="nothing in it"),
-    Fault(order="drop@3", says="frames"),
+    Fault(order="nodata@3", says="nothing in it", often=False),
+    Fault(order="drop@3", says="frames", often=False),
     Fault(order="garble@3", says="other pictures"),
     Fault(order="trunc@3", says="cannot be decoded", often=False),
     Fault(order="hanginit", says="stood still"),
     Fault(order="hangload", says="stood still", often=False),
     Fault(order="hang@3", says="stood still", often=False),
-    Fault(order="crash@3", says="SIGABRT"),
+    Fault(order="crash@3", says="SIGABRT", often=False),
 ]
+
+
+def as_parameters(faults: list[Fault]) -> list[Any]:
+    return [pytest.param(fault, id=fault.order, marks=() if fault.often else pytest.mark.slow) for fault in faults]
 
 
 def table() -> list[str]:
@@ -121,15 +126,11 @@ def finishes_once_the_fault_is_gone(daemon: RunningDaemon, simulated: Simulated,
     assert daemon.receipt()["verdict"] == "pass"
 
 
-@pytest.mark.parametrize("fault", [fault for fault in IN_A_JOB if fault.often], ids=lambda fault: fault.order)
+@pytest.mark.parametrize("fault", as_parameters(IN_A_JOB))
 def test_a_fault_in_a_job(
     qsv: RunningDaemon, simulated: Simulated, fault_file: Path, broadcast: Path, fault: Fault
 ) -> None:
     """The child ends, nothing is published, the recording is not blamed; the gate closes where it was the device."""
-    strike_a_job(qsv, simulated, fault_file, broadcast, fault)
-
-
-def strike_a_job(qsv: RunningDaemon, simulated: Simulated, fault_file: Path, broadcast: Path, fault: Fault) -> None:
     simulated.set_fault(fault_file, fault.order)
     qsv.start().drop(broadcast)
     qsv.wait_for(lambda: qsv.log("encode.failed"), what="the failure")
@@ -145,15 +146,11 @@ def strike_a_job(qsv: RunningDaemon, simulated: Simulated, fault_file: Path, bro
     assert qsv.job().attempts == (1 if fault.closes else 2)
 
 
-@pytest.mark.parametrize("fault", [fault for fault in IN_THE_TRIAL if fault.often], ids=lambda fault: fault.order)
+@pytest.mark.parametrize("fault", as_parameters(IN_THE_TRIAL))
 def test_a_fault_in_the_trial(
     qsv: RunningDaemon, simulated: Simulated, fault_file: Path, broadcast: Path, fault: Fault
 ) -> None:
     """No recording is touched; everyone reads why; the gate opens by itself."""
-    strike_the_trial(qsv, simulated, fault_file, broadcast, fault)
-
-
-def strike_the_trial(qsv: RunningDaemon, simulated: Simulated, fault_file: Path, broadcast: Path, fault: Fault) -> None:
     simulated.set_fault(fault_file, fault.order)
     qsv.start().drop(broadcast)
     qsv.wait_for(lambda: "gate.h264_qsv" in qsv.status().get("problems", {}), what="the status")

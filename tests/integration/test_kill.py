@@ -11,7 +11,7 @@ from tests.killing import Massacre
 from tests.running import RunningDaemon
 
 SEED = 20261123
-STRIKES = 20
+STRIKES = 8
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
-def test_every_recording_has_one_verified_output_after_twenty_kills(tmp_path: Path, batch: list[Path]) -> None:
-    """Daemon and child are killed at twenty seeded moments; afterwards all is as if nothing had happened."""
+def test_every_recording_has_one_verified_output_after_eight_kills(tmp_path: Path, batch: list[Path]) -> None:
+    """Daemon and child are killed at eight seeded moments; afterwards all is as if nothing had happened."""
     queue = {"retry_pause_s": 0.05, "max_attempts": 100}
     with RunningDaemon(tmp_path, queue=queue) as daemon:
         massacre = Massacre(daemon, batch, SEED)
