@@ -46,6 +46,7 @@ def test_a_child_that_is_killed(daemon: RunningDaemon, long_recording: Path) -> 
     assert daemon.outputs() == daemon.partials() == []
 
 
+@pytest.mark.slow
 def test_the_pause_keeps_no_one_else_waiting(daemon: RunningDaemon, recording: Path, long_recording: Path) -> None:
     daemon.configure(queue={"retry_pause_s": 600})
     daemon.drop(long_recording, old=True)
@@ -88,6 +89,7 @@ def test_a_lease_that_was_lost(daemon: RunningDaemon, long_recording: Path) -> N
     assert daemon.job().worker == "other"
 
 
+@pytest.mark.slow
 def test_a_lease_that_was_lost_just_before_publishing(
     daemon: RunningDaemon, recording: Path, long_recording: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_lease_that_was_lost_just_before_publishing(
     assert daemon.job(1).published is None
 
 
+@pytest.mark.slow
 def test_a_job_that_vanished_from_the_queue(daemon: RunningDaemon, recording: Path, long_recording: Path) -> None:
     """Somebody edited the database by hand; only that job's attempt ends."""
     daemon.start().drop(long_recording)
@@ -120,6 +123,7 @@ def test_a_job_that_vanished_from_the_queue(daemon: RunningDaemon, recording: Pa
     assert daemon.outputs() == ["b.mp4"]
 
 
+@pytest.mark.slow
 def test_a_database_that_is_locked_while_a_child_ends(
     daemon: RunningDaemon, recording: Path, long_recording: Path
 ) -> None:
@@ -142,6 +146,7 @@ def test_a_database_that_is_locked_while_a_child_ends(
 
 
 @pytest.mark.parametrize("end", ["failing", "cancelled"])
+@pytest.mark.slow
 def test_a_database_that_is_locked_while_an_attempt_fails(
     daemon: RunningDaemon, long_recording: Path, end: str
 ) -> None:
@@ -166,6 +171,7 @@ def test_a_database_that_is_locked_while_an_attempt_fails(
     assert daemon.partials() == []
 
 
+@pytest.mark.slow
 def test_sigterm_while_the_database_is_locked(daemon: RunningDaemon, long_recording: Path) -> None:
     """It ends all the same; what it could not give back the next life takes."""
     daemon.configure(queue={"busy_timeout_s": 0.1})

@@ -70,7 +70,7 @@ def before(captions: Piece, output: Piece) -> None:
     output.target.rename(output.partial)
 
 
-@pytest.mark.parametrize("moment", [between, before])
+@pytest.mark.parametrize("moment", [before, pytest.param(between, marks=pytest.mark.slow)])
 def test_a_crash_around_the_renames(
     daemon: RunningDaemon, recording: Path, moment: Callable[[Piece, Piece], None]
 ) -> None:

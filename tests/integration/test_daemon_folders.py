@@ -69,6 +69,7 @@ def test_a_missing_output_folder_is_made(daemon: RunningDaemon, recording: Path)
     assert daemon.outputs() == ["a.mp4"]
 
 
+@pytest.mark.slow
 def test_a_file_in_its_place(daemon: RunningDaemon, recording: Path) -> None:
     daemon.output.write_text("I was here first")
     daemon.start().drop(recording)
@@ -132,6 +133,7 @@ def test_one_folder_s_trouble_is_not_the_others(daemon: RunningDaemon, recording
     assert daemon.job(1).state is JobState.QUEUED
 
 
+@pytest.mark.slow
 def test_a_state_folder_without_room_for_the_job_s_log(daemon: RunningDaemon, recording: Path) -> None:
     """It is not the output folder's fault, and not the recording's; the jobs wait."""
     daemon.start()

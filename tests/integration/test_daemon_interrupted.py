@@ -66,7 +66,9 @@ def is_done_without_an_encode(daemon: RunningDaemon, before: tuple[int, int]) ->
     assert daemon.events()[-2:] == ["claimed", "published"]
 
 
-@pytest.mark.parametrize("moment", [in_place, still_partial, linked, reserved])
+@pytest.mark.parametrize(
+    "moment", [in_place, linked, *(pytest.param(one, marks=pytest.mark.slow) for one in (still_partial, reserved))]
+)
 def test_a_crash_around_the_rename(
     daemon: RunningDaemon, recording: Path, moment: Callable[[Path, Path], None]
 ) -> None:
@@ -78,6 +80,7 @@ def test_a_crash_around_the_rename(
     is_done_without_an_encode(daemon, before)
 
 
+@pytest.mark.slow
 def test_the_source_is_gone_already(daemon: RunningDaemon, recording: Path) -> None:
     """With `after_success = "delete"` the crash came after the deletion: the output is proven, that is enough."""
     daemon.configure(encode={"after_success": "delete"})
@@ -89,6 +92,7 @@ def test_the_source_is_gone_already(daemon: RunningDaemon, recording: Path) -> N
     assert daemon.receipt()["after_success"] == "deleted"
 
 
+@pytest.mark.slow
 def test_the_output_folder_is_away_at_the_restart(daemon: RunningDaemon, recording: Path) -> None:
     """A share that is mounted late: the finished file in it is found once it is there."""
     before = finished(daemon, recording)
@@ -104,6 +108,7 @@ def test_the_output_folder_is_away_at_the_restart(daemon: RunningDaemon, recordi
     is_done_without_an_encode(daemon, before)
 
 
+@pytest.mark.slow
 def test_the_finished_file_was_removed(daemon: RunningDaemon, recording: Path) -> None:
     """Then there is nothing to compare with, and it is encoded again."""
     before = finished(daemon, recording)
@@ -117,6 +122,7 @@ def test_the_finished_file_was_removed(daemon: RunningDaemon, recording: Path) -
     assert daemon.log("encode.publishing_completed") == []
 
 
+@pytest.mark.slow
 def test_another_file_took_the_name(daemon: RunningDaemon, recording: Path) -> None:
     """It is not ours: it stays, and ours gets the next name."""
     finished(daemon, recording)
@@ -129,6 +135,7 @@ def test_another_file_took_the_name(daemon: RunningDaemon, recording: Path) -> N
     assert daemon.outputs() == ["a (2).mp4", "a.mp4"]
 
 
+@pytest.mark.slow
 def test_a_record_that_nobody_understands(daemon: RunningDaemon, recording: Path) -> None:
     """A defect in one job's row ends its attempt, not the daemon."""
     finished(daemon, recording)

@@ -81,6 +81,7 @@ def test_sigterm_with_a_child_that_does_not_heed_it(daemon: RunningDaemon, long_
     assert (daemon.states(), daemon.partials()) == ([JobState.QUEUED], [])
 
 
+@pytest.mark.slow
 def test_sigterm_when_the_child_has_just_finished(daemon: RunningDaemon, long_recording: Path) -> None:
     """What is encoded and verified is published, not thrown away: the child said so before the daemon could hear it."""
     daemon.start().drop(long_recording)

@@ -180,6 +180,7 @@ def test_what_goes_on_ends_at_ctrl_c(daemon: RunningDaemon, long_recording: Path
         assert following.stderr.read() == ""
 
 
+@pytest.mark.slow
 def test_the_status_of_a_daemon_that_is_gone(daemon: RunningDaemon) -> None:
     """Killed: its last words stay, and are not taken for the present. Stopped: it said so."""
     daemon.start()

@@ -91,6 +91,7 @@ def test_options_arrive_at_the_runtime(
     assert init.fields["AsyncDepth"] == "7"
 
 
+@pytest.mark.slow
 def test_folders_with_other_settings_have_doors_of_their_own(
     qsv: RunningDaemon, simulated: Simulated, broadcast: Path
 ) -> None:

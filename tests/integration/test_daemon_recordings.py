@@ -53,7 +53,7 @@ def is_encoded_anew(daemon: RunningDaemon, recording: Path) -> None:
     assert len(daemon.jobs()) == 1
 
 
-@pytest.mark.parametrize("change", [grow, replace])
+@pytest.mark.parametrize("change", [grow, pytest.param(replace, marks=pytest.mark.slow)])
 def test_changed_between_settle_and_encode(
     daemon: RunningDaemon, recording: Path, change: Callable[[Path, Path], None]
 ) -> None:
@@ -81,7 +81,7 @@ def test_deleted_between_settle_and_encode(daemon: RunningDaemon, recording: Pat
     assert daemon.outputs() == ["a.mp4", "b.mp4"]
 
 
-@pytest.mark.parametrize("change", [grow, replace])
+@pytest.mark.parametrize("change", [grow, pytest.param(replace, marks=pytest.mark.slow)])
 def test_changed_in_mid_encode(
     daemon: RunningDaemon, long_recording: Path, change: Callable[[Path, Path], None]
 ) -> None:
