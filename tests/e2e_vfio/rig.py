@@ -108,7 +108,8 @@ def command(rig: Rig, outer: TinyGuest, inner: TinyGuest, folder: Path) -> list[
         "console": "ttyS0",
         "panic": "-1",
         MARK: rig.name,
-        f"{MARK}.accelerator": "tcg" if rig.intel else "kvm",
+        # Not the KVM that the emulated processor offers: within minutes both of its processors stood still for good.
+        f"{MARK}.accelerator": "tcg",
         f"{MARK}.tree": str(tree),
         f"{MARK}.tests": str(CHECKOUT),
         f"{MARK}.python": sys.executable,
@@ -153,6 +154,15 @@ def run(rig: Rig, outer: TinyGuest, inner: TinyGuest, folder: Path) -> Told:
     return told
 
 
+def _stands_still(log: Path) -> bool:
+    """
+    Whether the outer kernel says that its processors make no headway: they never do again.
+
+    Seen with KVM inside of an emulated machine, about once in fourteen runs, on a busy machine more often.
+    """
+    return log.exists() and log.read_bytes().count(b"soft lockup") >= 2
+
+
 def _run_once(argv: list[str], rig: Rig, place: Path) -> Told:
     told, seen, started_s = Told(), 0, time.monotonic()
     with (place / "qemu.err").open("wb") as errors:
@@ -171,11 +181,14 @@ def _run_once(argv: list[str], rig: Rig, place: Path) -> Told:
                 elif word["type"] == "end":
                     told.results[word["step"]], told.wall_s[word["step"]] = word["result"], word["wall_s"]
             seen = len(lines)
-            if ended or time.monotonic() > deadline_s:
+            stuck = _stands_still(place / "serial.log")
+            if ended or stuck or time.monotonic() > deadline_s:
                 break
             time.sleep(0.1)
         lacking = [name for name in rig.steps if name not in told.results]
-        if not ended:
+        if stuck:
+            told.trouble = f"the emulated processors stood still in {step}"
+        elif not ended:
             told.trouble = f"{step} took longer than {deadline_s - started_s:.0f} s after the start"
         elif lacking:
             told.trouble = f"the machine ended without a word of {', '.join(lacking)}; the last step was {step}"
