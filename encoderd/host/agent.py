@@ -68,9 +68,8 @@ class Agent:
             AgentSilent: no socket, or no answer within `limit_s` seconds.
         """
         try:
-            reader, writer = await asyncio.wait_for(
-                asyncio.open_unix_connection(str(path), limit=_MOST_ANSWER_BYTES), limit_s
-            )
+            async with asyncio.timeout(limit_s):
+                reader, writer = await asyncio.open_unix_connection(str(path), limit=_MOST_ANSWER_BYTES)
         except (OSError, TimeoutError, ValueError) as error:
             raise AgentSilent(
                 f"The guest agent's socket {path} cannot be reached: {error}",
@@ -83,7 +82,8 @@ class Agent:
         finally:
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), 1)
+                async with asyncio.timeout(1):
+                    await writer.wait_closed()
 
     async def sync(self, limit_s: float) -> None:
         """

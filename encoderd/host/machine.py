@@ -76,7 +76,8 @@ class Machine:
         if limit_s <= 0:
             await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._exited.wait(), max(limit_s, 0.01))
+            async with asyncio.timeout(max(limit_s, 0.01)):
+                await self._exited.wait()
         return self._exited.is_set()
 
     async def guest_down(self, limit_s: float) -> bool:
@@ -227,7 +228,8 @@ class Machine:
             if left_s <= 0:
                 raise self._failed(f"QEMU has said nothing on {socket} for {limit_s:g} s.")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._exited.wait(), _RETRY_S)
+                async with asyncio.timeout(_RETRY_S):
+                    await self._exited.wait()
 
 
 async def launch(

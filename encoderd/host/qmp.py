@@ -97,7 +97,9 @@ class Qmp:
         client.register_listener(client.events)
         client.remove_listener(keeps_all)
         try:
-            await asyncio.wait_for(client.connect(str(path)), limit_s)
+            # Not wait_for: Python 3.11's loses a cancellation that comes when the connection is just refused.
+            async with asyncio.timeout(limit_s):
+                await client.connect(str(path))
         except TimeoutError:
             raise QmpSilent(
                 f"QEMU does not greet at {path} within {limit_s:g} s: it hangs, or another client talks to it.",
@@ -131,7 +133,8 @@ class Qmp:
             QmpGone, QmpSilent, QmpRefused: see there.
         """
         try:
-            return await asyncio.wait_for(self._client.execute(command, dict(arguments or {})), limit_s)
+            async with asyncio.timeout(limit_s):
+                return await self._client.execute(command, dict(arguments or {}))
         except TimeoutError:
             raise QmpSilent(
                 f"QEMU does not answer {command} within {limit_s:g} s: it hangs.", remedy="Stop it: encoderd-host stop"
@@ -197,4 +200,5 @@ def _seconds(when: object) -> float:
 async def _disconnect(client: QMPClient) -> None:
     # It raises again what ended the link, and that is nobody's news. The limit: a QEMU that was stopped reads nothing.
     with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError, AssertionError):
-        await asyncio.wait_for(client.disconnect(), _DISCONNECT_S)
+        async with asyncio.timeout(_DISCONNECT_S):
+            await client.disconnect()
