@@ -61,7 +61,7 @@ def test_the_pause_keeps_no_one_else_waiting(daemon: RunningDaemon, recording: P
 
 def test_a_child_that_stands_still(daemon: RunningDaemon, long_recording: Path) -> None:
     """No progress for `stall_limit_s`: it is killed, and tried again."""
-    daemon.configure(encode={"startup_limit_s": 1, "stall_limit_s": 1, "drain_limit_s": 5}, queue={"max_attempts": 1})
+    daemon.configure(encode={"startup_limit_s": 6, "stall_limit_s": 2, "drain_limit_s": 5}, queue={"max_attempts": 1})
     daemon.start().drop(long_recording)
     child = daemon.wait_frozen()
     daemon.wait_for(lambda: daemon.states() == [JobState.FAILED], what="the limit")
