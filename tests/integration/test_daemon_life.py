@@ -199,6 +199,7 @@ def test_sighup_refuses_bad_settings(
     assert "READY=1" in heard[heard.index("RELOADING=1") :]
 
 
+@pytest.mark.slow
 def test_a_reload_may_take_a_folder_away(daemon: RunningDaemon, recording: Path, long_recording: Path) -> None:
     """What runs for it ends as it would have, also badly; what is queued waits, and the log says for what."""
     daemon.start().drop(long_recording)

@@ -74,6 +74,7 @@ def test_priority_decides_who_is_next(daemon: RunningDaemon, recording: Path) ->
     assert daemon.log("encode.started")[0]["job"] == last
 
 
+@pytest.mark.slow
 def test_add_does_not_wait_for_the_recording_to_settle(daemon: RunningDaemon, recording: Path) -> None:
     daemon.configure(intake={"settle_s": 3600})
     source = daemon.start().drop(recording)

@@ -64,6 +64,7 @@ def test_changed_between_settle_and_encode(
     is_encoded_anew(daemon, recording)
 
 
+@pytest.mark.slow
 def test_deleted_between_settle_and_encode(daemon: RunningDaemon, recording: Path) -> None:
     """The job waits, unblamed, for the recording to come back; the others go on."""
     paused_with(daemon, recording).unlink()

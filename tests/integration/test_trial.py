@@ -79,6 +79,7 @@ def test_libavcodec_makes_of_the_options_what_was_asked(trials: Trials, asked: d
 
 
 @pytest.mark.parametrize("asked", EVERY_RATE_CONTROL, ids=IDS)
+@pytest.mark.slow
 def test_x264_takes_every_rate_control(trials: Trials, asked: dict[str, Any]) -> None:
     """What the CPU is asked for when it stands in: no option is unknown to it."""
     done = trials.run("libx264", preset="veryfast", level="4.1", **asked)
