@@ -118,6 +118,7 @@ class RedactedTree:
 
 
 def redacted_tree(recording: Recording, redactor: Redactor) -> RedactedTree:
+    """Return what is worth keeping of a recording, each file without what identifies people and machines."""
     tree = RedactedTree({}, {}, {})
     for path, entry in _worth_keeping(recording):
         shown = redactor.folder(path) if entry.kind is Kind.FOLDER else redactor.path(path)

@@ -64,6 +64,7 @@ class ConsoleFacts:
 
 
 def console_facts(root: Root, gpu: PciDevice, devices: tuple[PciDevice, ...]) -> ConsoleFacts:
+    """Read who shows something on the GPU, and which other of the host's `devices` could."""
     folder = f"/sys/bus/pci/devices/{gpu.address}"
     own, firmware = _frame_buffers(root, gpu.address)
     others = (device for device in devices if device.is_display and device.address != gpu.address)

@@ -13,6 +13,7 @@ _LEAST_FREE_BYTES = 256 * 2**20
 
 
 def disk_findings(images: tuple[ImageFacts, ...], settings: HostSettings) -> list[Finding]:
+    """Return one finding for each image, in the order of the settings; at least one."""
     if not images:
         if settings.vm.kernel is not None:
             return [passed("disk", "none; the guest starts from its kernel")]

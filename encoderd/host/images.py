@@ -93,6 +93,7 @@ def file_facts(root: Root, path: Path, *, live: bool, write: bool = False, head_
 
 
 def image_facts(root: Root, disk: DiskSettings, *, live: bool) -> ImageFacts:
+    """Read an image's first bytes and those it is based on; only a live host is asked who has it locked."""
     write = not disk.read_only
     file = file_facts(root, disk.path, live=live, write=write, head_bytes=MARK_BYTES)
     if file.kind not in (FileKind.FILE, FileKind.BLOCK):

@@ -131,9 +131,7 @@ class Preparation:
             check=self.findings,
             take=lambda: _told(self._take_seen(report).notes, report),
             give=lambda: _told(_notes_of(self.give(report=report)), report),
-            argv=lambda: (
-                self.command_line(self._seen).argv
-            ),  # what the check saw; to look again takes a QEMU of its own
+            argv=lambda: self.command_line(self._seen).argv,  # as the check saw it: looking starts a QEMU of its own
             expected=lambda: expected_devices(settings, gpu_facts(self.kernel.root, settings.gpu, settings.vm.profile)),
             share_daemons=lambda: share_daemons_of(settings, find_virtiofsd(self.kernel.root)),
             explain=explain,
