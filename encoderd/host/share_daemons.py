@@ -40,7 +40,7 @@ class ShareDaemons:
         return tuple(tag for tag, process in self._running.items() if process.poll() is not None)
 
     async def start(self, daemon: ShareDaemon, settings: HostSettings) -> None:
-        """Start one, and wait for its socket. Raises EncoderdError: it cannot be started, ends, or makes none in 10 s."""
+        """Start one and wait for its socket. Raises EncoderdError: it does not start, ends, or makes none in 10 s."""
         log, _ = open_log(settings)
         try:
             # A session of its own: Ctrl-C at a terminal is for the helper, which ends it when QEMU has ended.
