@@ -1,7 +1,7 @@
 """
 Recordings as broadcasters make them, through the real child: what a viewer sees, hears and is told.
 
-Each recording is made by tests/broadcast/catalogue.py and judged by its content: numbers in the pictures, a flash and
+Each recording is made by tests/broadcast/catalogue and judged by its content: numbers in the pictures, a flash and
 a burst each second.
 """
 

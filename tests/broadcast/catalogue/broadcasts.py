@@ -1,8 +1,5 @@
 """
-The recordings of issue 4's list "Bad input", each with what a viewer has to get.
-
-Nothing is stored: `Recipe.make` builds the bytes in a second or less. Pictures are small where their size does not
-matter.
+Recordings as broadcasters send them, with their oddities, each with what a viewer has to get.
 """
 
 from __future__ import annotations
@@ -46,7 +43,7 @@ LOST_AT_A_CHANGE = 1
 KEPT_TO_THE_END = 2
 
 
-def _plain(parts: Sequence[Part], codec: str = "mpeg2video", **more: Any) -> Made:
+def plain(parts: Sequence[Part], codec: str = "mpeg2video", **more: Any) -> Made:
     data = transport.multiplexed(service(video(parts, codec), audio(parts)), clock=steady())
     return Made(data=data, truth=truth_of(parts, **more))
 
@@ -98,24 +95,24 @@ def resolution_change() -> Made:
     main = Part(frames=frames(4), size=(192, 144), sample_aspect_ratio=Fraction(4, 3), scan="tff")
     wide = Part(frames=frames(2.5), size=(256, 144), scan="tff")
     small = Part(frames=frames(2), size=(160, 96), sample_aspect_ratio=Fraction(16, 15), scan="tff")
-    return _plain([main, wide, small, replace(main, frames=frames(1.5))], missing=3 * LOST_AT_A_CHANGE)
+    return plain([main, wide, small, replace(main, frames=frames(1.5))], missing=3 * LOST_AT_A_CHANGE)
 
 
 def aspect_change() -> Made:
     """16:9 → 4:3 → 16:9 in the same pixels: what is narrower gets bars at its sides."""
     main = Part(frames=frames(4), size=(192, 144), sample_aspect_ratio=Fraction(4, 3), scan="tff")
-    return _plain([main, replace(main, frames=frames(3), sample_aspect_ratio=Fraction(1)), main])
+    return plain([main, replace(main, frames=frames(3), sample_aspect_ratio=Fraction(1)), main])
 
 
 def interlace_flips() -> Made:
     """Progressive, top field first, bottom field first, progressive: 2.5 s each."""
     scans = ("progressive", "tff", "bff", "progressive")
-    return _plain([Part(frames=frames(2.5), scan=scan) for scan in scans], missing=2 * LOST_AT_A_CHANGE)
+    return plain([Part(frames=frames(2.5), scan=scan) for scan in scans], missing=2 * LOST_AT_A_CHANGE)
 
 
 def rate_change() -> Made:
     """29.97 → 59.94 → 29.97 frames per second, as between film and sports on ATSC."""
-    return _plain([Part(frames=frames(4)), Part(frames=180, rate=NTSC * 2), Part(frames=frames(3))], "libx264")
+    return plain([Part(frames=frames(4)), Part(frames=180, rate=NTSC * 2), Part(frames=frames(3))], "libx264")
 
 
 def layout_change() -> Made:
@@ -312,7 +309,7 @@ def truncated_tail() -> Made:
 
 
 def m2ts() -> Made:
-    made = _plain([TFF])
+    made = plain([TFF])
     return replace(made, data=transport.as_m2ts(made.data))
 
 
@@ -324,7 +321,7 @@ def film() -> Made:
     parts = [Part(frames=144, rate=FILM, scan="film")]
     # A decimator gives even times to pictures that were shown for 2 and 3 fields: up to a field beside, and one of
     # five pictures has to be seen before any is given.
-    return _plain(parts, tolerance_frames=Fraction(1), missing=2)
+    return plain(parts, tolerance_frames=Fraction(1), missing=2)
 
 
 PAL_576I = Part(frames=100, rate=PAL, size=(720, 576), sample_aspect_ratio=Fraction(64, 45), scan="tff", colours=UNTOLD)
@@ -334,7 +331,7 @@ HD_1080I = Part(
 )  # fmt: skip
 
 CATALOGUE: dict[str, Recipe] = {
-    "plain": Recipe(make=lambda: _plain([TFF])),
+    "plain": Recipe(make=lambda: plain([TFF])),
     "previous_head": Recipe(make=previous_head),
     "previous_pids": Recipe(make=previous_pids),
     "resolution_change": Recipe(make=resolution_change),
@@ -364,13 +361,13 @@ CATALOGUE: dict[str, Recipe] = {
     "truncated_tail": Recipe(make=truncated_tail),
     "m2ts": Recipe(make=m2ts, suffix=".m2ts"),
     "film": Recipe(make=film, asked={"deinterlace": "ivtc"}),
-    "576i25": Recipe(make=lambda: _plain([PAL_576I], colours=BT470BG)),
-    "1080i29.97": Recipe(make=lambda: _plain([HD_1080I], colours=BT709)),
-    "720p59.94": Recipe(make=lambda: _plain([Part(frames=360, rate=NTSC * 2)], "libx264")),
-    "1080i29.97_h264": Recipe(make=lambda: _plain([TFF], "libx264")),
-    "hevc": Recipe(make=lambda: _plain([PROGRESSIVE], "libx265")),
-    "422_mpeg2": Recipe(make=lambda: _plain([replace(TFF, pix_fmt="yuv422p")])),
-    "422_h264": Recipe(make=lambda: _plain([replace(TFF, pix_fmt="yuv422p")], "libx264")),
-    "10bit_h264": Recipe(make=lambda: _plain([replace(PROGRESSIVE, pix_fmt="yuv420p10le")], "libx264")),
-    "10bit_hevc": Recipe(make=lambda: _plain([replace(PROGRESSIVE, pix_fmt="yuv420p10le")], "libx265")),
+    "576i25": Recipe(make=lambda: plain([PAL_576I], colours=BT470BG)),
+    "1080i29.97": Recipe(make=lambda: plain([HD_1080I], colours=BT709)),
+    "720p59.94": Recipe(make=lambda: plain([Part(frames=360, rate=NTSC * 2)], "libx264")),
+    "1080i29.97_h264": Recipe(make=lambda: plain([TFF], "libx264")),
+    "hevc": Recipe(make=lambda: plain([PROGRESSIVE], "libx265")),
+    "422_mpeg2": Recipe(make=lambda: plain([replace(TFF, pix_fmt="yuv422p")])),
+    "422_h264": Recipe(make=lambda: plain([replace(TFF, pix_fmt="yuv422p")], "libx264")),
+    "10bit_h264": Recipe(make=lambda: plain([replace(PROGRESSIVE, pix_fmt="yuv420p10le")], "libx264")),
+    "10bit_hevc": Recipe(make=lambda: plain([replace(PROGRESSIVE, pix_fmt="yuv420p10le")], "libx265")),
 }

@@ -1,0 +1,16 @@
+"""
+The made recordings, by name; each name stands in one of these modules.
+
+Nothing is stored: `Recipe.make` builds the bytes in a second or less. Pictures are small where their size does not
+matter.
+"""
+
+from __future__ import annotations
+
+from tests.broadcast.catalogue import broadcasts, damages, refusals, shapes, sounds, times, tracks
+from tests.broadcast.truth import Recipe
+
+CATALOGUE: dict[str, Recipe] = {}
+for _topic in (broadcasts, times, sounds, damages, refusals, tracks, shapes):
+    assert not CATALOGUE.keys() & _topic.CATALOGUE.keys()
+    CATALOGUE |= _topic.CATALOGUE

@@ -1,0 +1,7 @@
+"""Shapes, scans and colours of pictures, each with what a viewer has to get."""
+
+from __future__ import annotations
+
+from tests.broadcast.truth import Recipe
+
+CATALOGUE: dict[str, Recipe] = {}

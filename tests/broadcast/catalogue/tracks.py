@@ -1,0 +1,7 @@
+"""What a recording says about its own tracks, captions and chapters, each with what a viewer has to get."""
+
+from __future__ import annotations
+
+from tests.broadcast.truth import Recipe
+
+CATALOGUE: dict[str, Recipe] = {}
