@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from encoderd.attempt import Shop
-from encoderd.errors import DatabaseLocked, EncoderdError, SettingsError
+from encoderd.errors import DatabaseError, EncoderdError, ExitCode, SettingsError
 from encoderd.folders import Folders
 from encoderd.gate import Gate
 from encoderd.health_port import PERIOD_S, PORT, Health, gate_seen
@@ -43,8 +43,14 @@ CHILD_TICK_S = 0.25
 LOOK_S = 2.0
 #: How often jobs are counted although nobody seems to have touched them: it costs 50 ms among 1,000,000 jobs.
 COUNT_S = 60.0
-#: How long the database may be locked by others before the daemon gives up.
-LOCKED_S = 120.0
+#: The events of what the daemon waits for.
+_HELD = {
+    ExitCode.DATABASE_LOCKED: "queue.database_locked",
+    ExitCode.DATABASE_FULL: "queue.database_full",
+    ExitCode.FOLDER: "daemon.folder_unusable",
+}
+#: Pause between two tries to start while something is in the way that passes: a full disk, a lock, a folder.
+START_AGAIN_S = 2.0
 #: Queued jobs that are looked through for folders that are not ours.
 LISTED = 1000
 #: Candidates that one tick admits: a first start with 100,000 recordings must not hold it up.
@@ -56,7 +62,7 @@ class Daemon:
     Built from settings, driven by `run` (or by `start` and `tick` in tests). `load` reads the settings for SIGHUP,
     `port` is the way to the host.
 
-    Raises (start): SettingsError, FolderError, DatabaseError, WorkerTaken.
+    Raises (start): SettingsError, FolderError, DatabaseError, WorkerTaken. `run` waits for those that pass.
     """
 
     def __init__(self, settings: Settings, load: Callable[[], Settings] | None = None, port: Path = PORT) -> None:
@@ -76,7 +82,7 @@ class Daemon:
         self.counts: dict[JobState, int] = {}  # jobs by state, as of the last look
         self.pause_reason: str | None = None  # what the operator said when pausing
         self._counter = -1
-        self._locked_since_s: float | None = None
+        self.held: EncoderdError | None = None  # what the queue waits for, until it passes
         self._status: Status | None = None
 
     # --- life
@@ -108,17 +114,45 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         try:
-            self.start()
-            self._notifier.ready("watching")
-            watchdog_s = self._notifier.watchdog_period_s
+            if self._started():
+                self._notifier.ready("watching")
             while not self._stopping:
                 now_s = time.monotonic()
                 self.tick(now_s)
-                if watchdog_s is not None and self._is_due("watchdog", now_s, watchdog_s):
-                    self._notifier.watchdog()
+                self._live(now_s)
                 self._sleep(now_s)
         finally:
             self.stop()
+
+    def _started(self) -> bool:
+        """
+        Start, or wait until that can be done; False when the daemon is to stop before.
+
+        Ending and being started again by systemd would do the same only until its limit of starts.
+        """
+        while not self._stopping:
+            try:
+                self.start()
+            except EncoderdError as error:
+                self._stack.close()
+                if not error.passes:
+                    raise
+                self._hold(error)
+                self._notifier.ready(f"waiting: {error.message}")
+            else:
+                self._go_on()
+                return True
+            until_s = time.monotonic() + START_AGAIN_S
+            while not self._stopping and (now_s := time.monotonic()) < until_s:
+                self._live(now_s)
+                self._rest(until_s)
+        return False
+
+    def _live(self, now_s: float) -> None:
+        """Tell systemd's watchdog that the loop goes round."""
+        watchdog_s = self._notifier.watchdog_period_s
+        if watchdog_s is not None and self._is_due("watchdog", now_s, watchdog_s):
+            self._notifier.watchdog()
 
     def stop(self) -> None:
         """End children and threads, give the jobs back, close the queue: as much of it as `start` had opened."""
@@ -151,14 +185,18 @@ class Daemon:
     def _sleep(self, now_s: float) -> None:
         children = [*self.workshop.children, *([self.gate.trial] if self.gate.trial is not None else [])]
         longest_s = CHILD_TICK_S if children else TICK_S
-        until_s = now_s + longest_s if not self._waiting else now_s
+        until_s = now_s if self._waiting and self.held is None else now_s + longest_s
         for child in children:
             self._selector.register(child, selectors.EVENT_READ)
         try:
-            self._selector.select(max(0.0, min(until_s, self.watcher.next_due_s(now_s)) - time.monotonic()))
+            self._rest(min(until_s, self.watcher.next_due_s(now_s)))
         finally:
             for child in children:
                 self._selector.unregister(child)
+
+    def _rest(self, until_s: float) -> None:
+        """Sleep until then (monotonic seconds), or until there is something to do."""
+        self._selector.select(max(0.0, until_s - time.monotonic()))
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
                 pass
@@ -172,8 +210,8 @@ class Daemon:
             self._reload_settings()
         self._waiting += self.watcher.poll(now_s)
         try:
-            self._admit()
             self.workshop.drive(now_s, look=self._is_due("recordings", now_s, LOOK_S))
+            self._admit()
             self.workshop.sweep(self._leftovers.found())
             self._forget_changed()
             self._look_at_queue(now_s)
@@ -181,23 +219,29 @@ class Daemon:
             self.folders.tick(now_s)
             if self.counts.get(JobState.QUEUED):
                 self.workshop.claim(now_s)
-            self._locked_since_s = None
-        except DatabaseLocked as error:
-            self._endure(error, now_s)
+        except DatabaseError as error:
+            if not error.passes:
+                raise
+            self._due.pop("leases", None)  # it may have been the heartbeat that failed
+            self._hold(error)
+        else:
+            self._go_on()
         if self._is_due("status", now_s, LOOK_S):
             self._tell()
         if self._is_due("health", now_s, PERIOD_S) and self._health.heard:
             encodes = [self.settings.encode_for(folder.name) for folder in self.settings.watch]
             self._health.tell(look(self), gate_seen(self.gate, encodes, now_s), now_s=now_s, at=time.time())
 
-    def _endure(self, error: DatabaseLocked, now_s: float) -> None:
-        """Somebody holds the database: everything stays as it is, and the next tick tries again, for a while."""
-        self._due.pop("leases", None)  # it may have been the heartbeat that failed
-        if self._locked_since_s is None:
-            self._locked_since_s = now_s
-            get_logger().warning("queue.database_locked", reason=error.message, remedy=error.remedy)
-        elif now_s - self._locked_since_s > LOCKED_S:
-            raise error
+    def _hold(self, error: EncoderdError) -> None:
+        """Everything stays as it is, and the next tick tries again; said once for each cause."""
+        if self.held is None or self.held.message != error.message:
+            get_logger().warning(_HELD[error.exit_code], reason=error.message, remedy=error.remedy)
+        self.held = error
+
+    def _go_on(self) -> None:
+        if self.held is not None:
+            get_logger().info("daemon.goes_on", after=self.held.message)
+            self.held = None
 
     def _is_due(self, what: str, now_s: float, period_s: float) -> bool:
         if now_s < self._due.get(what, 0.0):

@@ -34,6 +34,8 @@ class EncoderdError(Exception):
     """
 
     exit_code: ExitCode = ExitCode.FAILED
+    #: The cause ends without the daemon's doing, and nothing is lost by waiting for it: a daemon holds, and goes on.
+    passes: bool = False
 
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message)
@@ -54,6 +56,7 @@ class FolderError(EncoderdError):
     """A watch, output or state folder cannot be used as configured."""
 
     exit_code = ExitCode.FOLDER
+    passes = True
 
 
 class DatabaseError(EncoderdError):
@@ -64,10 +67,12 @@ class DatabaseError(EncoderdError):
 
 class DatabaseLocked(DatabaseError):
     exit_code = ExitCode.DATABASE_LOCKED
+    passes = True
 
 
 class DatabaseFull(DatabaseError):
     exit_code = ExitCode.DATABASE_FULL
+    passes = True
 
 
 class DatabaseReadOnly(DatabaseError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -31,9 +32,11 @@ class StateFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
+            remedy = f"Make it exist and owned by the daemon's user: install -d -o encoderd {self.root}"
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                remedy = f"Make space there; nothing was lost: df -h {self.root}"
             raise FolderError(
-                f"The state folder {self.root} cannot be written: {error.strerror}.",
-                remedy=f"Make it exist and owned by the daemon's user: install -d -o encoderd {self.root}",
+                f"The state folder {self.root} cannot be written: {error.strerror}.", remedy=remedy
             ) from error
 
     @property

@@ -64,6 +64,8 @@ def look(daemon: Daemon) -> Status:
     running = tuple(_running(attempt) for attempt in daemon.workshop.attempts)
     settling = daemon.watcher.settling()
     problems = {place: [finding.evidence, finding.remedy] for place, finding in daemon.watcher.problems().items()}
+    if daemon.held is not None:
+        problems["queue"] = [daemon.held.message, daemon.held.remedy]
     problems |= {f"{watch}.output": [reason, remedy] for watch, (reason, remedy) in daemon.folders.reasons().items()}
     queued = daemon.counts.get(JobState.QUEUED, 0)
     if queued:

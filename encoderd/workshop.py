@@ -31,7 +31,7 @@ class Workshop:
     All attempts of this daemon; `concurrency` of them at most. Times called `now_s` are monotonic seconds.
 
     A job's attempt is in `attempts` from its claim until the queue knows how it ended. Every method may raise
-    DatabaseLocked: nothing is lost then, and the next call goes on from there.
+    DatabaseError: nothing is lost then, and the next call goes on from there.
     """
 
     def __init__(self, shop: Shop, settings: Settings, gate: Gate, folders: Folders) -> None:
@@ -85,10 +85,16 @@ class Workshop:
 
     def drive(self, now_s: float, *, look: bool) -> None:
         """Take the children's messages and conclude what has ended; with `look`, see whether recordings changed."""
+        refused: DatabaseError | None = None
         for attempt in list(self.attempts):
             if look:
                 attempt.look_at_source()
-            self._drive(attempt, now_s)
+            try:
+                self._drive(attempt, now_s)
+            except DatabaseError as error:
+                refused = error  # the other children are heard all the same
+        if refused is not None:
+            raise refused
 
     def _drive(self, attempt: Attempt, now_s: float) -> None:
         with bound_contextvars(job=attempt.job.id, recording=attempt.job.relative_path):

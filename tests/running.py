@@ -186,6 +186,11 @@ class RunningDaemon:
         receipt: dict[str, Any] = json.loads((self.state / "jobs" / f"{number:06d}.json").read_text("utf-8"))
         return receipt
 
+    def cpu_s(self) -> float:
+        """Seconds of a processor that the daemon itself has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")")[-1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def children(self) -> list[int]:
         """Return the pids of the daemon's children that run now."""
         return [] if self.process is None else [pid for pid, parent in processes() if parent == self.pid]

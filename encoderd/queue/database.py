@@ -6,6 +6,7 @@ Every error of SQLite or SQLAlchemy leaves here as one of ours. A file that cann
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -214,6 +215,8 @@ def _keep_copy(path: Path, revision: str) -> Path:
             remedy=f"Look why the upgrade fails (journalctl -u encoderd), then remove some: ls {errors.typed(path)}.*",
         )
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise errors.full(path) from error
         raise errors.read_only(path, f"the copy before the upgrade failed, {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -130,12 +130,12 @@ def no_shared_memory(path: Path, mode: str) -> DatabaseError:
 
 
 def no_space_left(path: Path) -> bool:
-    """SQLite reports a full disk as a plain I/O error where it was extending its shared-memory file."""
+    """SQLite reports a full disk as a plain I/O error where it was extending its shared-memory file (32 KiB)."""
     try:
         room = os.statvfs(path.parent)
     except OSError:
         return False
-    return room.f_bavail == 0
+    return room.f_bavail * room.f_frsize < 65_536
 
 
 def shown(path: Path) -> str:

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from encoderd.jobs import JobState
+from tests.file_systems import file_system, fill
 from tests.running import RunningDaemon
-
-
-@contextmanager
-def file_system(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
-    """Mount a tmpfs; yields a function that remounts it with other options."""
-
-    def mount(*arguments: str) -> None:
-        subprocess.run(["mount", *arguments, os.fspath(folder)], check=True, capture_output=True, timeout=10)
-
-    folder.mkdir(exist_ok=True)
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a file system")
-    try:
-        mount("-t", "tmpfs", "-o", options, "tmpfs")
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no file system can be mounted here: {error.stderr.decode()}")
-    try:
-        yield lambda other: mount("-o", f"remount,{other}")
-    finally:
-        subprocess.run(["umount", "-l", os.fspath(folder)], check=False, capture_output=True, timeout=10)
 
 
 def waits_unblamed(daemon: RunningDaemon, told: str) -> None:
@@ -105,10 +81,7 @@ def test_an_output_folder_that_fills_up_in_mid_encode(daemon: RunningDaemon, lon
     with file_system(daemon.output, "size=20m"):
         daemon.start().drop(long_recording)
         daemon.wait_encoding()
-        ballast = daemon.output / ".ballast"
-        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(65_536))
+        ballast = fill(daemon.output)
         waits_unblamed(daemon, str(daemon.output))
         assert daemon.partials() == [".ballast"]
         ballast.unlink()
