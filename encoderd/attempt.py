@@ -173,6 +173,7 @@ class Attempt:
             verify=encode.verify,
             nice=encode.nice,
             video_gaps=encode.video_gaps,
+            tonemap=encode.tonemap,
             dual_mono=encode.dual_mono,
             programme=0 if encode.programme == "auto" else encode.programme,
             max_damage_ratio=encode.max_damage_ratio,

@@ -178,6 +178,9 @@ class EncodeSettings(Section):
     video_gaps: Literal["keep", "hold"] = Field(
         "keep", description="Where pictures are missing: keep shows the last one for longer, hold repeats it as frames."
     )
+    tonemap: Literal["auto", "off"] = Field(
+        "auto", description="High dynamic range (HLG, PQ): auto maps it to BT.709, off keeps it as tagged, in 8 bits."
+    )
     audio_bitrate: AudioBitRate = Field(
         192_000, description='Bit rate of each audio track that cannot be copied: bits per second, or "192k".'
     )

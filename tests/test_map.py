@@ -134,6 +134,7 @@ MODULES = {
     "encode/supervisor": "acts",
     "encode/survey": "acts",
     "encode/timeline": "pure",
+    "encode/tonemapping": "pure",
     "encode/transcode": "acts",
     "encode/transport_stream": "pure",
     "encode/transport_writer": "pure",

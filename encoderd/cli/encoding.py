@@ -131,6 +131,7 @@ def _request(source: Path, target: Path, settings: EncodeSettings, video: VideoR
         audio_bit_rate_bps=settings.audio_bitrate,
         verify=settings.verify,
         video_gaps=settings.video_gaps,
+        tonemap=settings.tonemap,
         dual_mono=settings.dual_mono,
         programme=0 if settings.programme == "auto" else settings.programme,
         max_damage_ratio=settings.max_damage_ratio,

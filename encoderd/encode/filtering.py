@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
+from tempfile import NamedTemporaryFile
 
 import av.error
 import av.filter
@@ -11,9 +14,17 @@ from av.video.frame import VideoFrame
 
 from encoderd.encode.cadence import GAP_FRAMES, Showing
 from encoderd.encode.deinterlacing import Method
-from encoderd.encode.pictures import WIDEST_SAMPLE, PictureForm
+from encoderd.encode.pictures import UNSPECIFIED, WIDEST_SAMPLE, PictureForm
 from encoderd.encode.pyav import shown_at
-from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan, aspect_of, filters_for, labelled
+from encoderd.encode.tonemapping import cube
+from encoderd.encode.video_plan import (
+    VIDEO_TIME_BASE,
+    VideoPlan,
+    aspect_of,
+    filters_for,
+    is_tone_mapped,
+    labelled,
+)
 
 #: Progressive pictures in a row after which a film's weaving is left until the next interlaced one. Telecined film may
 #: be flagged progressive where a picture is whole, but never for a second.
@@ -125,6 +136,8 @@ class Filters:
     def _form_of(self, frame: VideoFrame) -> PictureForm:
         """Return the frame's form; its colours are changed to those that it is converted from."""
         colours = labelled(self._plan, (frame.width, frame.height), int(frame.colorspace), int(frame.color_range))
+        transfer = int(getattr(frame, "color_trc", UNSPECIFIED))  # PyAV 14.2 tells none
+        colours = replace(colours, transfer=self._plan.tone_mapped if transfer in {0, UNSPECIFIED} else transfer)
         frame.colorspace, frame.color_range = colours.matrix, colours.range
         if hasattr(frame, "color_primaries"):  # PyAV 14.2 has none, and FFmpeg 7.1 does not ask for them
             # Nothing here converts these two, and libswscale refuses numbers that a damaged header made up.
@@ -202,7 +215,21 @@ class Filters:
         if self._plan.deinterlacing.method is Method.FIELD:
             # By the rate bwdif knows how many captions go with each field; without, both fields get those of the frame.
             arguments += f":frame_rate={self._rate.numerator}/{self._rate.denominator}"
-        return _graph(("buffer", arguments), *filters_for(self._plan, form, film=self._film), ("buffersink", ""))
+        with _cube_file(self._plan, form) as name:
+            chain = filters_for(self._plan, form, film=self._film, cube=name)
+            return _graph(("buffer", arguments), *chain, ("buffersink", ""))
+
+
+@contextmanager
+def _cube_file(plan: VideoPlan, form: PictureForm) -> Iterator[str]:
+    """Yield the name of the file that lut3d reads while a graph is built, "" where no colours are mapped."""
+    if not is_tone_mapped(plan, form):
+        yield ""
+        return
+    with NamedTemporaryFile("w", encoding="ascii", suffix=".cube") as file:
+        file.write(cube(form.colours.transfer, plan.peak_nits))
+        file.flush()
+        yield file.name
 
 
 class Lens:

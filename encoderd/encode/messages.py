@@ -68,6 +68,7 @@ class EncodeRequest:
     verify: str
     nice: int = 0
     video_gaps: str = "keep"
+    tonemap: str = "auto"
     dual_mono: str = "keep"
     programme: int = 0
     max_damage_ratio: float = 1.0

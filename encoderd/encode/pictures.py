@@ -60,7 +60,8 @@ LINES_525 = Colours(primaries=6, transfer=6, matrix=6, range=LIMITED)
 class PictureForm:
     """
     What a picture is like: size in pixels as decoded; `sample_aspect_ratio` 0 when untold; `frame_rate` in pictures per
-    second, 0 when unknown; `rotation` in degrees anticlockwise that a player turns it by.
+    second, 0 when unknown; `rotation` in degrees anticlockwise that a player turns it by; `peak_nits` in cd/m² of the
+    screen that high dynamic range was graded on, 0 when untold.
     """
 
     width: int
@@ -70,6 +71,7 @@ class PictureForm:
     frame_rate: Fraction = Fraction(0)
     colours: Colours = Colours()
     rotation: int = 0
+    peak_nits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +184,7 @@ def main_form(looks: Sequence[Look], video: VideoInfo) -> PictureForm:
         frame_rate=frame_rate(video.frame_rate, spacings),
         colours=_most_told([form.colours for form in alike]),
         rotation=rotation,
+        peak_nits=max(form.peak_nits for form in alike),
     )
 
 
@@ -261,13 +264,15 @@ def frame_rate(guessed: Fraction, spacings_s: Sequence[Fraction]) -> Fraction:
     return nearest
 
 
-def conversions(form: PictureForm) -> tuple[str, ...]:
+def conversions(form: PictureForm, *, tone_mapped: bool = False) -> tuple[str, ...]:
     """Say in words what making 8-bit 4:2:0 of such pictures changes."""
     notes = []
     if form.pix_fmt not in {"yuv420p", "yuvj420p", "nv12", ""}:
         notes.append(f"{form.pix_fmt} converted to 8-bit 4:2:0")
     if form.colours.transfer in HDR:
-        notes.append(f"high dynamic range ({HDR[form.colours.transfer]}) kept as tagged, without tone mapping")
+        graded = f" graded for {form.peak_nits} cd/m²" if form.peak_nits else ""
+        done = "tone-mapped to BT.709" if tone_mapped else "kept as tagged, without tone mapping"
+        notes.append(f"high dynamic range ({HDR[form.colours.transfer]}{graded}) {done}")
     if form.height == CODED_LINES and cropped(form.width, form.height)[1] == SHOWN_LINES:
         notes.append(f"{CODED_LINES} lines cropped to {SHOWN_LINES}")
     if form.rotation:

@@ -80,7 +80,7 @@ def make_plan(
     notes = [f"video stream {other.index} ({other.codec}) left out" for other in media.video if other is not video]
     notes += [f"left out: {other}" for other in media.other]
     audio, audio_notes = audio_plans(media, request, examples)
-    pictures = video_plan(video, request.video, request.deinterlace, looks)
+    pictures = video_plan(video, request.video, request.deinterlace, looks, request.tonemap)
     comment = f"{COMMENT}, job {request.job}"
     inside = media.captions if request.container == "mkv" else ()
     return EncodePlan(

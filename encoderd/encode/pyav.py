@@ -20,11 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from struct import Struct
 from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.stream import Stream
 
 #: libavcodec of FFmpeg 7.1.0; 7.1.1 has 61.19.101. Source: FFmpeg 020d9f2b4886, "avcodec_open2: … codec_whitelist".
@@ -33,6 +35,7 @@ _GENERAL_FIRST = (61, 19, 100)
 _PROFILES = {"baseline": "66", "main": "77", "high": "100"}
 #: Timestamps are 64 bits with a sign; the lowest stands for "none", and what was calculated from it is near.
 _NO_TIME = -(2**62)
+_MASTERING = Struct("=22i")
 
 
 def open_input(path: str, options: Mapping[str, str]) -> InputContainer:
@@ -77,6 +80,28 @@ def pixel_format(context: Any) -> str:
 def shown_at(pts: int | None) -> int | None:
     """Return a filtered frame's pts, None when it has none."""
     return None if pts is None or pts < _NO_TIME else pts
+
+
+def mastering_peak_nits(frame: Any) -> int:
+    """
+    Return the peak of the screen that a frame was graded on, in cd/m², 0 when untold.
+
+    Source: libavutil, AVMasteringDisplayMetadata: ten rationals before the highest luminance, then two flags.
+    """
+    told = side_data(frame, "MASTERING_DISPLAY_METADATA")
+    if len(told) < _MASTERING.size:
+        return 0
+    *_, numerator, denominator, _, has_luminance = _MASTERING.unpack_from(told)
+    return round(numerator / denominator) if has_luminance and numerator > 0 and denominator > 0 else 0
+
+
+def side_data(frame: Any, name: str) -> bytes:
+    """Return a frame's side data of the type that PyAV calls `name`, b"" when it has none that PyAV can give."""
+    try:
+        found = frame.side_data.get(Type[name])
+    except (KeyError, ValueError):  # a type that this PyAV does not know
+        return b""
+    return b"" if found is None else bytes(found)
 
 
 def last_duration(stream: Any, first_dts: int, last_dts: int, longest_step: int) -> int:

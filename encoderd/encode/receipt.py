@@ -20,6 +20,7 @@ from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.granted import differences
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.messages import EncodeRequest
+from encoderd.encode.pictures import HDR
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.verify import verdict
 from encoderd.encode.written import OutputFacts, ProofFacts
@@ -186,6 +187,7 @@ def _video(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts) -> dict[st
         "source_frame_rate": video.source_rate or video.frame_rate,
         "deinterlace": str(video.deinterlacing.method),
         "deinterlace_why": video.deinterlacing.why,
+        "tone_mapped": HDR.get(video.tone_mapped, ""),
         **colours,
         "colours_inferred": [name for name in untold if colours[name] != _untold(name)],
         "notes": list(video.notes),

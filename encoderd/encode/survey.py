@@ -29,7 +29,7 @@ from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, repea
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm
 from encoderd.encode.probe import DEMUXERS
-from encoderd.encode.pyav import open_input
+from encoderd.encode.pyav import mastering_peak_nits, open_input
 
 #: Places that are looked at, and pictures at each: 8 × 6 of 1440 × 1080 MPEG-2 take 0.2 s of one core.
 PLACES, FRAMES = 8, 6
@@ -181,6 +181,7 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
                 range=int(last.color_range),
             ),
             rotation=int(last.rotation),
+            peak_nits=mastering_peak_nits(last),
         ),
         frames=len(alike),
         interlaced=sum(bool(frame.interlaced_frame) for frame in alike),

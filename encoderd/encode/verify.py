@@ -9,6 +9,7 @@ from encoderd.encode import granted
 from encoderd.encode.damage import Damage
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo
+from encoderd.encode.pictures import HDR
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.written import OutputFacts, OutputStream, ProofFacts
 from encoderd.findings import Finding, Verdict, failed, passed, warned
@@ -72,6 +73,7 @@ def judge(
         *([] if proof is None else [_likeness(facts, proof)]),
         _skew(pairs),
         _geometry(plan, output),
+        _dynamic_range(plan),
         _captions(plan, output),
         _damage(media, facts, damage),
         _rate_control(plan, facts),
@@ -215,6 +217,15 @@ def _geometry(plan: EncodePlan, output: OutputFacts) -> Finding:
         text += f"; planned were primaries, transfer, matrix, range {wanted}, in the file are {told}"
         return warned("geometry", text, "Compare the colours of output and recording; when they differ, keep it.")
     return passed("geometry", text)
+
+
+def _dynamic_range(plan: EncodePlan) -> Finding:
+    """High dynamic range in 8 bits has bands, and most players show its H.264 pale."""
+    video = plan.video
+    if video.color_trc in HDR:
+        text = f"{HDR[video.color_trc]} kept as tagged, in 8 bits and without tone mapping"
+        return warned("dynamic_range", text, 'Keep the recording, or encode it again with encode.tonemap = "auto".')
+    return passed("dynamic_range", f"{HDR[video.tone_mapped]} mapped to BT.709" if video.tone_mapped else "standard")
 
 
 def _captions(plan: EncodePlan, output: OutputFacts) -> Finding:

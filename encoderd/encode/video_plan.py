@@ -13,6 +13,8 @@ from encoderd.encode.media import VideoInfo
 from encoderd.encode.messages import VideoRequest
 from encoderd.encode.pictures import (
     FULL,
+    HDR,
+    HIGH_DEFINITION,
     UNSPECIFIED,
     Colours,
     Look,
@@ -54,7 +56,8 @@ class VideoPlan:
     ratio of pictures that tell none, because the container does; 0 when their 1:1 is meant. `untagged` are sizes whose
     pictures tell no colours: a decoder that met tags before goes on telling those. `aspects` are the sample aspect
     ratios that pictures of a size were seen with, for a libavfilter that cannot tell them. `notes` say in words what
-    the plan changes; `also` as in VideoInfo.
+    the plan changes; `also` as in VideoInfo. With `tonemap` pictures of high dynamic range are mapped to BT.709,
+    `tone_mapped` is the transfer of those in the main form (0: none), `peak_nits` as in PictureForm.
     """
 
     index: int
@@ -79,9 +82,14 @@ class VideoPlan:
     aspects: tuple[tuple[tuple[int, int], Fraction], ...] = ()
     notes: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
+    tonemap: bool = False
+    tone_mapped: int = 0
+    peak_nits: int = 0
 
 
-def video_plan(video: VideoInfo, asked: VideoRequest, deinterlace: str, looks: Sequence[Look] = ()) -> VideoPlan:
+def video_plan(
+    video: VideoInfo, asked: VideoRequest, deinterlace: str, looks: Sequence[Look] = (), tonemap: str = "off"
+) -> VideoPlan:
     """
     Return the plan of the one video stream; trial and jobs share it, so that a trial proves what jobs do.
 
@@ -93,6 +101,9 @@ def video_plan(video: VideoInfo, asked: VideoRequest, deinterlace: str, looks: S
     rate = decision.frame_rate(source_rate)
     picture = shown(main)
     colours = inferred(main) if looks else main.colours
+    tone_mapped = colours.transfer if tonemap == "auto" and colours.transfer in HDR else 0
+    if tone_mapped:
+        colours = HIGH_DEFINITION
     forms = [look.form for look in looks if look.form is not None]
     tagged = {(form.width, form.height) for form in forms if form.colours.matrix != UNSPECIFIED}
     return VideoPlan(
@@ -118,8 +129,11 @@ def video_plan(video: VideoInfo, asked: VideoRequest, deinterlace: str, looks: S
         untold_aspect=Fraction(0) if any(form.sample_aspect_ratio for form in forms) else video.sample_aspect_ratio,
         aspects=_aspects(forms),
         untagged=tuple(sorted({(form.width, form.height) for form in forms} - tagged)),
-        notes=(*conversions(main), *others(looks, main)),
+        notes=(*conversions(main, tone_mapped=bool(tone_mapped)), *others(looks, main)),
         also=video.also,
+        tonemap=tonemap == "auto",
+        tone_mapped=tone_mapped,
+        peak_nits=main.peak_nits,
     )
 
 
@@ -166,12 +180,12 @@ def filters(decision: Deinterlacing, pix_fmt: str) -> tuple[Filter, ...]:
     return tuple(chain)
 
 
-def filters_for(plan: VideoPlan, form: PictureForm, *, film: bool = True) -> tuple[Filter, ...]:
+def filters_for(plan: VideoPlan, form: PictureForm, *, film: bool = True, cube: str = "") -> tuple[Filter, ...]:
     """
     Return the filters of pictures in any form: deinterlaced, cropped, turned, fitted into the plan's geometry.
 
     `form` has its colours as `labelled` gives them. `film` is False in a progressive part of a film: its pictures are
-    not looked at by what weaves fields.
+    not looked at by what weaves fields. `cube` is the file of colours for pictures that `is_tone_mapped`.
     """
     *deinterlacers, (name, arguments) = plan.filters
     if not film and plan.deinterlacing.method is Method.IVTC:
@@ -193,11 +207,18 @@ def filters_for(plan: VideoPlan, form: PictureForm, *, film: bool = True) -> tup
         chain.append(("scale", f"{place.width}:{place.height}:flags=bicubic"))
     if (place.width, place.height) != (plan.width, plan.height):
         chain.append(("pad", f"{plan.width}:{plan.height}:{place.left}:{place.top}:black"))
-    if form.colours.matrix != plan.colorspace:
+    if cube:
+        chain += [("format", "pix_fmts=gbrp10"), ("lut3d", f"file={cube}")]
+    if cube or form.colours.matrix != plan.colorspace:
         arguments += f":color_spaces={MATRICES[plan.colorspace]}"
-    if form.colours.range != plan.color_range:
+    if cube or form.colours.range != plan.color_range:
         arguments += f":color_ranges={'pc' if plan.color_range == FULL else 'tv'}"
     return (*deinterlacers, *chain, (name, arguments))
+
+
+def is_tone_mapped(plan: VideoPlan, form: PictureForm) -> bool:
+    """Whether pictures of this form have high dynamic range that the output is not to have."""
+    return plan.tonemap and plan.color_trc not in HDR and form.colours.transfer in HDR
 
 
 def labelled(plan: VideoPlan, size: tuple[int, int], matrix: int, value_range: int) -> Colours:
