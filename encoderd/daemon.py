@@ -30,6 +30,7 @@ from encoderd.logs import configure, get_logger
 from encoderd.notify import Notifier
 from encoderd.queue.store import Store
 from encoderd.queue.worker_lock import WorkerLock
+from encoderd.rebuild import highest_number, rebuild
 from encoderd.settings import EncodeSettings, Settings
 from encoderd.state_folder import StateFolder
 from encoderd.status import Status, look
@@ -93,6 +94,7 @@ class Daemon:
         worker, queue = self.settings.daemon.worker, self.settings.queue
         self._stack.enter_context(WorkerLock(self.settings.database, worker))
         self.store = self._stack.enter_context(Store.open(self.settings.database, busy_timeout_s=queue.busy_timeout_s))
+        self._rebuild()
         for job in self.store.release_worker(worker, now=time.time(), retry_pause_s=queue.retry_pause_s):
             get_logger().warning("queue.job_recovered", job=job.id, recording=job.relative_path, reason=job.reason)
         self.gate = Gate(self.settings.preflight, self.state.trial_log)
@@ -108,6 +110,19 @@ class Daemon:
         self._stack.callback(lambda: self.workshop.close(self.settings.daemon.stop_limit_s))
         self._name_strangers()
         get_logger().info("daemon.started", worker=worker, database=self.settings.database, pid=os.getpid())
+
+    def _rebuild(self) -> None:
+        """A queue that knows fewer jobs than the state folder has receipts was lost: make it again from them."""
+        if self.store.last_number() >= highest_number(self.state):
+            return
+        done = rebuild(self.store, self.state)
+        get_logger().warning(
+            "queue.rebuilt",
+            reason=f"The state folder has receipts and logs that this queue does not know. {done.sentence}",
+            remedy="Recordings that waited or had failed are found again by themselves; encoderd queue list",
+            unreadable=done.unreadable,
+            gone=done.gone,
+        )
 
     def run(self) -> None:
         """Tick until SIGTERM or SIGINT; then end the children, give their jobs back, and return."""

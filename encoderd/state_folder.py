@@ -56,6 +56,13 @@ class StateFolder:
         Raises:
             OSError: this user may not look into it.
         """
+        return self._of_jobs(".log")
+
+    def receipts(self) -> list[tuple[int, Path]]:
+        """As `job_logs`: (job, its receipt)."""
+        return self._of_jobs(".json")
+
+    def _of_jobs(self, suffix: str) -> list[tuple[int, Path]]:
         try:
             paths = list((self.root / "jobs").iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -63,7 +70,7 @@ class StateFolder:
         return sorted(
             (int(path.stem), path)
             for path in paths
-            if path.suffix == ".log" and path.stem.isascii() and path.stem.isdigit()
+            if path.suffix == suffix and path.stem.isascii() and path.stem.isdigit()
         )
 
     def sweep_logs(self, older_than: float, keep: Iterable[int]) -> list[int]:

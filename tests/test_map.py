@@ -51,6 +51,7 @@ MODULES = {
     "queue/migrations/__init__": "acts",
     "queue/migrations/env": "acts",
     "queue/migrations/versions/0001_jobs_history_flags": "acts",
+    "queue/rebuilding": "acts",
     "queue/store": "acts",
     "queue/tables": "acts",
     "queue/worker_lock": "acts",
@@ -151,6 +152,7 @@ MODULES = {
     "health_line": "pure",
     "health_port": "acts",
     "landing": "acts",
+    "rebuild": "acts",
     "leftovers": "acts",
     "readiness": "acts",
     "state_folder": "acts",
@@ -288,7 +290,7 @@ HALL = {"errors", "findings", "jobs", "logs", "notify", "pci", "root", "settings
 ROOMS = {"intake", "queue", "preflight", "encode"}
 DAEMON = {
     "attempt", "daemon", "folders", "gate", "health_line", "health_port", "landing", "leftovers", "readiness",
-    "state_folder", "status", "video_settings", "workshop",
+    "rebuild", "state_folder", "status", "video_settings", "workshop",
 }  # fmt: skip
 INSIDE = HALL | ROOMS | {"metrics", "daemon", "cli"}
 

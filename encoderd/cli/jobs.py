@@ -13,10 +13,12 @@ import typer
 
 from encoderd.cli.job_page import show_page
 from encoderd.cli.output import ConfigOption, JsonOption, complain, explained, say_json, settings_of, size, table
-from encoderd.errors import EncoderdError, JobRefused, NoSuchJob, SettingsError
+from encoderd.errors import EncoderdError, ExitCode, JobRefused, NoSuchJob, SettingsError
 from encoderd.jobs import Candidate, Job, JobState, readable
 from encoderd.queue.store import Store
+from encoderd.rebuild import rebuild as rebuild_queue
 from encoderd.settings import Settings
+from encoderd.state_folder import StateFolder
 
 app = typer.Typer(help="See and steer the jobs.", no_args_is_help=True)
 
@@ -140,6 +142,36 @@ def priority(job: JobArgument, value: Annotated[int, typer.Argument(help="Higher
             lambda after: f"job {after.id} has priority {after.priority}",
             json,
         )
+
+
+@app.command()
+@explained
+def rebuild(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """
+    Put finished jobs back that have a receipt and an output but are not in the queue.
+
+    The daemon does it by itself when it starts with a queue that was lost. Exit code 1: a receipt cannot be read.
+    """
+    with _store(config) as (store, settings):
+        done = rebuild_queue(store, StateFolder(settings.daemon.state_dir))
+    if json:
+        say_json(
+            {
+                "rebuilt": [job.id for job in done.jobs],
+                "known": done.known,
+                "gone": done.gone,
+                "unreadable": done.unreadable,
+                "last_number": done.last_number,
+            }
+        )
+    else:
+        for job in done.jobs:
+            typer.echo(f"job {job.id}: {readable(job.relative_path)} → {(job.published or {}).get('path')}")
+        for told in (*done.gone, *done.unreadable):
+            typer.echo(f"left out  {told}")
+        typer.echo(done.sentence)
+    if done.unreadable:
+        raise typer.Exit(int(ExitCode.FAILED))
 
 
 def _each(numbers: list[int], deed: Callable[[int], Job], told: Callable[[Job], str], json: bool) -> None:

@@ -72,8 +72,8 @@ def corrupt(path: Path, said: str) -> DatabaseCorrupt:
     return DatabaseCorrupt(
         f"The queue's database {shown(path)} is damaged or is not an SQLite database: {said}. It was left as it is.",
         remedy=f"Stop encoderd, rescue what is in it: sqlite3 {typed(path)} .recover | sqlite3 {rescued} "
-        f"— then put {rescued} in its place, or move all of {typed(path)}* away to start with an empty queue "
-        "(finished outputs stay and are never overwritten).",
+        f"— then put {rescued} in its place, or move all of {typed(path)}* away: the next start makes a new queue "
+        "from the receipts, and what is finished is not encoded again.",
     )
 
 

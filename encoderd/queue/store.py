@@ -39,6 +39,7 @@ from encoderd.queue.history import (
     record,
     requeue,
 )
+from encoderd.queue.rebuilding import FinishedJob, adopt, last_number, number_from
 
 #: Priorities beyond this are typing errors.
 LARGEST_PRIORITY = 1_000_000
@@ -107,6 +108,22 @@ class Store:
         with self._database.writing() as connection:
             job = job_with(connection, job_id) if worker is None else claimed_job(connection, job_id, worker)
             return move(connection, job, JobEvent.NOT_WANTED, now=now, reason=reason, changes={"published": None})
+
+    def adopt(self, finished: Sequence[FinishedJob], *, last_number: int) -> list[Job]:
+        """
+        Put finished jobs into the queue whose number and recording it does not know, all or none; returns those.
+
+        New jobs have numbers above `last_number` from then on.
+        """
+        with self._database.writing() as connection:
+            adopted = adopt(connection, finished)
+            number_from(connection, last_number)
+            return adopted
+
+    def last_number(self) -> int:
+        """Return the highest number that a job ever had in this queue, 0 when it had none."""
+        with self._database.reading() as connection:
+            return last_number(connection)
 
     # The worker
 

@@ -143,7 +143,8 @@ def test_every_described_field_is_there(tmp_path: Path) -> None:
 
     assert set(receipt) == set(SCHEMA["required"])
     assert later == {
-        "wall_s", "worker", "watch", "recording", "published_as", "published_bytes", "published_at", "attempt",
+        "wall_s", "worker", "watch", "recording", "recording_hex", "published_as", "published_hex", "published_bytes",
+        "published_mtime_ns", "published_at", "attempt",
         "after_success", "sidecars",
     }  # fmt: skip
     for kind, part in ((EncodeRequest, SCHEMA["properties"]["asked"]),
