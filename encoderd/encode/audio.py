@@ -21,6 +21,7 @@ from encoderd.encode.copied_audio import CopiedAudio
 from encoderd.encode.facts import StreamFacts
 from encoderd.encode.failures import encoder_failed
 from encoderd.encode.form_encoder import aac_options
+from encoderd.encode.pyav import tell
 from encoderd.encode.silence import add_like
 from encoderd.encode.sound_clock import FORMAT, SoundClock
 from encoderd.encode.sound_source import SoundSource, Unit
@@ -139,9 +140,6 @@ def add_audio(container: OutputContainer, plan: AudioPlan, source_streams: Seque
             context.open()
         except (av.error.FFmpegError, ValueError) as error:
             raise encoder_failed("aac", "opening", str(error), lines=[]) from error
-    if plan.language:
-        stream.metadata["language"] = plan.language
-    if plan.title:
-        stream.metadata["title"] = plan.title
-    stream.disposition = 1 if plan.default else 0
+    names = ("default", *plan.dispositions) if plan.default else plan.dispositions
+    tell(stream, container.format.name, language=plan.language, title=plan.title, dispositions=names)
     return stream

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from encoderd.encode.audio_configuration import Configuration, codec_word, configuration_of
+from encoderd.encode.dispositions import Flagged, default_track, title_for
+from encoderd.encode.languages import three_letters
 from encoderd.encode.media import AudioInfo, MediaInfo
 from encoderd.encode.messages import EncodeRequest
 
@@ -40,7 +42,7 @@ class AudioPlan:
     `sample_rate_hz` and `layout` ("mono", "stereo", "5.1") however often the source changes its own. `channel` is -1
     for all of them, else the one of a dual mono stream (0 main, 1 sub) that becomes this track. `also` are further
     streams of the demuxer for the same track. `main` is the one form that all of a copied track has in the output; None
-    where that is the form of the first packet.
+    where that is the form of the first packet. `dispositions` are FFmpeg's words for what the track is for.
     """
 
     index: int
@@ -54,6 +56,7 @@ class AudioPlan:
     also: tuple[int, ...] = ()
     channel: int = -1
     main: Configuration | None = None
+    dispositions: tuple[str, ...] = ()
 
     @property
     def copied(self) -> bool:
@@ -85,7 +88,8 @@ def audio_plans(
             if inexpressible:
                 notes.append(f"{named}: a form of AAC that only LATM can hold; encoded anew")
             plans.append(_audio_plan(stream, request, main, copied=not inexpressible))
-    return tuple(plans), tuple(notes)
+    first = default_track([Flagged(default=plan.default, dispositions=plan.dispositions) for plan in plans])
+    return tuple(replace(plan, default=number == first) for number, plan in enumerate(plans)), tuple(notes)
 
 
 def aac_layout(channels: int, layout: str = "") -> str:
@@ -108,10 +112,11 @@ def _audio_plan(stream: AudioInfo, request: EncodeRequest, main: Configuration |
         sample_rate_hz=_rate(stream, main),
         layout=aac_layout(stream.channels, stream.layout) if main is None else main.layout or "stereo",
         language=_language(stream),
-        title=stream.title,
+        title=stream.title or title_for(stream.dispositions),
         default=stream.default,
         also=stream.also,
         main=main,
+        dispositions=stream.dispositions,
     )
 
 
@@ -131,10 +136,11 @@ def _mono(
         default=stream.default and (channel == 0 or alone),
         also=stream.also,
         channel=channel,
+        dispositions=stream.dispositions,
     )
 
 
 def _language(stream: AudioInfo, channel: int = 0) -> str:
     """The language of one sound of the stream; "" for the second when only one is told."""
     languages = stream.language.split(",")
-    return languages[channel].strip() if channel < len(languages) else ""
+    return three_letters(languages[channel]) if channel < len(languages) else ""

@@ -21,7 +21,9 @@ import av.error
 from av.container import OutputContainer
 from av.packet import Packet
 
+from encoderd.encode.languages import three_letters
 from encoderd.encode.media import CaptionInfo
+from encoderd.encode.pyav import tell
 from encoderd.encode.transport_writer import CLOCK_HZ, CODECS, CaptionStream, TransportWriter
 
 #: Captions that no Matroska file takes from PyAV.
@@ -74,11 +76,9 @@ def _added(container: OutputContainer, caption: CaptionInfo, template: Any) -> A
         stream: Any = container.add_stream_from_template(template)
     except _REFUSALS:
         return None
-    if caption.language:
-        stream.metadata["language"] = caption.language.partition(",")[0]
-    if caption.title:
-        stream.metadata["title"] = caption.title
-    stream.disposition = 0
+    names = ("default", *caption.dispositions) if caption.default else caption.dispositions
+    language = three_letters(caption.language.partition(",")[0])
+    tell(stream, "matroska", language=language, title=caption.title, dispositions=names)
     return stream
 
 

@@ -2,7 +2,8 @@
 Chapters and the words beside a recording, as values: parsed from what other programs write, fit to be muxed.
 
 Two forms are read: `CHAPTER01=00:01:30.500` with `CHAPTER01NAME=…` (OGM's; join_logo_scp and Amatsukaze write it as
-NAME.chapter.txt), and FFmpeg's own metadata file. Times are milliseconds of the recording; 0 is its first packet.
+NAME.chapter.txt), and FFmpeg's own metadata file. Times are milliseconds of the recording; 0 is its first packet. The
+chapters that a container has itself are on its own clock, and come out of FFmpeg.
 Source of the second form: FFmpeg, "Metadata" in ffmpeg-formats(1), and libavformat/ffmetadec.c for what may be missing.
 """
 
@@ -12,14 +13,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import zip_longest
 from typing import Any
 
-from encoderd.encode.media import Service
+from encoderd.encode.media import Chapter
+from encoderd.encode.words import cleaned
 
 #: More chapters than these, or longer titles (in characters), are no chapters.
 MOST_CHAPTERS, LONGEST_TITLE = 1000, 400
 #: The longest time that is believed, in milliseconds: 1000 hours.
 LATEST_MS = 3_600_000 * 1000
+#: A first chapter that begins so soon begins with the first picture.
+_NEARLY_AT_ONCE_MS = 50
 #: Title of what comes before the first chapter.
 BEGINNING = "Beginning"
 _MAGIC = ";FFMETADATA"
@@ -31,15 +36,6 @@ _TIME = re.compile(r"(\d{1,4}):(\d{1,2}):(\d{1,2})(?:[.,:](\d{1,9}))?", re.ASCII
 _KEYS = frozenset(
     {"title", "artist", "album", "date", "genre", "comment", "description", "synopsis", "show", "network"}
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chapter:
-    """One chapter from `start_ms` to `end_ms`, None where it ends with the next one."""
-
-    start_ms: int
-    end_ms: int | None = None
-    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +58,21 @@ def parse(text_bytes: bytes) -> Chapters:
     return Chapters(chapters=_in_order(found, notes), metadata=metadata, notes=tuple(notes))
 
 
-def muxable(chapters: Sequence[Chapter], duration_ms: int | None) -> list[dict[str, Any]]:
+def muxable(chapters: Sequence[Chapter], duration_ms: int | None, muxer: str) -> list[dict[str, Any]]:
     """
     Return the chapters in the form of PyAV's `set_chapters`, every end known; those beyond the recording are left out.
 
-    The last one ends with the recording; where nobody knows when that is (None), a second after it began. What MP4
-    would shift (libavformat/movenc.c) is filled in: a chapter without a title gets one, and the first begins at 0.
+    The last one ends with the recording; where nobody knows when that is (None), a second after it began. A chapter
+    without a title gets one. What MP4 (libavformat/movenc.c) would shift is filled in: the first one begins at 0.
     """
     kept = [
         replace(chapter, title=chapter.title or f"Chapter {number}")
         for number, chapter in enumerate(chapters, start=1)
         if duration_ms is None or chapter.start_ms < duration_ms
     ]
-    if kept and kept[0].start_ms > 0:
+    if kept and muxer == "mp4" and 0 < kept[0].start_ms <= _NEARLY_AT_ONCE_MS:
+        kept[0] = replace(kept[0], start_ms=0)
+    elif kept and muxer == "mp4" and kept[0].start_ms > 0:
         kept.insert(0, Chapter(start_ms=0, end_ms=kept[0].start_ms, title=BEGINNING))
     made = []
     for number, chapter in enumerate(kept):
@@ -96,29 +94,22 @@ def muxable(chapters: Sequence[Chapter], duration_ms: int | None) -> list[dict[s
     return made
 
 
-def container_metadata(service: Service, chapters_metadata: Mapping[str, str], comment: str) -> dict[str, str]:
-    """
-    Return the words for the container's head: what the file beside the recording says wins over the broadcaster.
-
-    The keys are those that both muxers keep and ffprobe shows under one name: title, network (the service), date (the
-    begin, ISO 8601), description, comment. Source: libavformat/movenc.c, mov_write_ilst_tag.
-    """
-    told = {
-        "title": service.title,
-        "network": service.name or service.provider,
-        "date": service.started_at,
-        "description": service.description,
-        **{key: value for key, value in chapters_metadata.items() if key in _KEYS},
-    }
-    if comment:
-        told["comment"] = comment
-    return {key: clean for key, value in told.items() if (clean := _cleaned(value, 4000))}
+def of_source(found: Sequence[Chapter]) -> Chapters:
+    """Return a container's own chapters in order; what nested or overlapped is cut, with a note."""
+    notes: list[str] = []
+    return Chapters(chapters=_in_order(found, notes), notes=tuple(notes))
 
 
-def _cleaned(text: str, longest: int) -> str:
-    """Lone surrogates and control characters have no place in a container's metadata."""
-    kept = (character for character in text if character == "\n" or (character.isprintable() or character == "\u3000"))
-    return "".join(kept).strip()[:longest]
+def on_output(chapters: Sequence[Chapter], zero_ms: int) -> tuple[Chapter, ...]:
+    """Return chapters on the output's clock, whose zero is `zero_ms` of the source's; what is over then is left out."""
+    nexts = [chapter.start_ms for chapter in chapters[1:]]
+    moved = []
+    for chapter, following_ms in zip_longest(chapters, nexts):
+        end_ms = following_ms if chapter.end_ms is None else chapter.end_ms
+        if end_ms is None or end_ms > zero_ms:
+            end_ms = None if chapter.end_ms is None else chapter.end_ms - zero_ms
+            moved.append(replace(chapter, start_ms=max(0, chapter.start_ms - zero_ms), end_ms=end_ms))
+    return tuple(moved)
 
 
 # --- text
@@ -218,7 +209,7 @@ def _ffmetadata(text: str, notes: list[str]) -> tuple[list[Chapter], dict[str, s
         last_ms = chapter.start_ms if chapter.end_ms is None else chapter.end_ms
     if bad:
         notes.append(f"{bad} chapters have times that make no sense")
-    return chapters, {key: _cleaned(value, 4000) for key, value in metadata.items() if key in _KEYS and value.strip()}
+    return chapters, {key: cleaned(value) for key, value in metadata.items() if key in _KEYS and value.strip()}
 
 
 def _chapter(section: Mapping[str, str], last_ms: int) -> Chapter | None:
@@ -293,7 +284,7 @@ def _in_order(found: Sequence[Chapter], notes: list[str]) -> tuple[Chapter, ...]
             ordered[-1] = replace(before, end_ms=chapter.start_ms)
         end_ms = chapter.end_ms if chapter.end_ms is not None and chapter.end_ms > chapter.start_ms else None
         end_ms = None if end_ms is None else min(end_ms, LATEST_MS)
-        title = _cleaned(chapter.title.replace("\n", " "), LONGEST_TITLE)
+        title = cleaned(chapter.title.replace("\n", " "), LONGEST_TITLE)
         ordered.append(Chapter(start_ms=chapter.start_ms, end_ms=end_ms, title=title))
     if overlaps:
         notes.append(f"{overlaps} chapters overlapped")

@@ -17,11 +17,14 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from encoderd.encode import words
 from encoderd.encode.audio_configuration import codec_word, is_dual_mono
+from encoderd.encode.chapters import of_source
+from encoderd.encode.dispositions import named
 from encoderd.encode.elementary_streams import Kind
 from encoderd.encode.media import AudioInfo, CaptionInfo, MediaInfo, Service, VideoInfo
 from encoderd.encode.programmes import Choice, Track
-from encoderd.encode.pyav import codec_of, disposition, kind, pixel_format
+from encoderd.encode.pyav import chapters_of, codec_of, disposition, kind, language_of, pixel_format, title_of
 
 _ATTACHED_PICTURE = 0x400  # disposition
 
@@ -57,7 +60,7 @@ def media_info(
             if disposition(stream) & _ATTACHED_PICTURE:
                 other.append(_named(stream))
             else:
-                video.append(replace(_video_info(stream), also=also))
+                video.append(replace(_video_info(stream, track), also=also))
         elif isinstance(stream, AudioStream) and stream.codec_context is not None:
             dual = _dual_mono(group, track, examples or {})
             audio.append(replace(_audio_info(stream, _both_told(track) if dual else track), also=also, dual_mono=dual))
@@ -65,6 +68,9 @@ def media_info(
             captions.append(_caption_info(stream, track, also))
         else:
             other.append(_named(stream))
+    found = chapters_of(container)
+    chapters = of_source(found or ())
+    notes += chapters.notes
     return MediaInfo(
         format=container.format.name,
         size_bytes=size_bytes,
@@ -78,6 +84,8 @@ def media_info(
         notes=tuple(notes),
         programme=0 if programme is None else programme.number,
         service=service or Service(),
+        metadata=words.of_source(dict(container.metadata)),
+        chapters=chapters.chapters,
     )
 
 
@@ -156,13 +164,28 @@ def _caption_info(stream: Stream, track: Track | None, also: tuple[int, ...]) ->
         index=stream.index,
         pid=stream.id,
         codec=named or codec_of(stream),
-        language=(track.language if track is not None else "") or stream.language or "",
-        title=stream.metadata.get("title", ""),
+        language=_language(stream, track),
+        title=_title(stream, track),
         also=also,
+        default=bool(disposition(stream) & 1),
+        dispositions=_dispositions(stream, track),
     )
 
 
-def _video_info(stream: VideoStream) -> VideoInfo:
+def _language(stream: Stream, track: Track | None) -> str:
+    return (track.language if track is not None else "") or language_of(stream)
+
+
+def _title(stream: Stream, track: Track | None) -> str:
+    return (track.title if track is not None else "") or title_of(stream)
+
+
+def _dispositions(stream: Stream, track: Track | None) -> tuple[str, ...]:
+    """The tables' word where there are tables: FFmpeg's is theirs, of the first one that it met."""
+    return named(disposition(stream)) if track is None else track.dispositions
+
+
+def _video_info(stream: VideoStream, track: Track | None) -> VideoInfo:
     context = stream.codec_context
     return VideoInfo(
         index=stream.index,
@@ -178,6 +201,9 @@ def _video_info(stream: VideoStream) -> VideoInfo:
         color_trc=int(context.color_trc),
         colorspace=int(context.colorspace),
         color_range=int(context.color_range),
+        language=_language(stream, track),
+        title=_title(stream, track),
+        dispositions=_dispositions(stream, track),
     )
 
 
@@ -191,8 +217,9 @@ def _audio_info(stream: AudioStream, track: Track | None) -> AudioInfo:
         channels=context.channels or 0,
         layout=context.layout.name if context.channels else "",
         bit_rate_bps=context.bit_rate or 0,
-        language=(track.language if track is not None else "") or stream.language or "",
-        title=stream.metadata.get("title", ""),
-        default=bool(disposition(stream) & 1),
+        language=_language(stream, track),
+        title=_title(stream, track),
+        default=bool(disposition(stream) & 1) or (track is not None and track.main),
         time_base=Fraction(stream.time_base or 0),
+        dispositions=_dispositions(stream, track),
     )

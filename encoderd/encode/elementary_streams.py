@@ -9,8 +9,11 @@ annex J; ARIB TR-B14 volume 3, 4.2.8.1 (component tags); SMPTE registration auth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from encoderd.encode.dispositions import COMPONENTS, ac3_component, arib_audio, in_order, told_by
+from encoderd.encode.service_text import arib_text, dvb_text
 
 
 class Kind(StrEnum):
@@ -27,6 +30,8 @@ class ElementaryStream:
     """
     One entry of a PMT. `languages` are ISO 639-2, in the order of the descriptors; `component_tag` is -1 without one;
     `dual_mono` says that the two channels of the audio are two programmes; `codec` is "" when the PMT does not say.
+    `dispositions` are FFmpeg's words for what it is for, `main` says that it is the broadcaster's first choice;
+    `descriptors` are the entry's own.
     """
 
     pid: int
@@ -36,15 +41,22 @@ class ElementaryStream:
     languages: tuple[str, ...] = ()
     component_tag: int = -1
     dual_mono: bool = False
+    dispositions: tuple[str, ...] = ()
+    title: str = ""
+    main: bool = False
+    descriptors: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AudioComponent:
-    """What a broadcaster says of one audio stream, in a PMT or of one event: see ElementaryStream."""
+class Component:
+    """What a broadcaster says of one stream, in a PMT or of one event: see ElementaryStream."""
 
     component_tag: int
     languages: tuple[str, ...]
-    dual_mono: bool
+    dual_mono: bool = False
+    dispositions: tuple[str, ...] = ()
+    title: str = ""
+    main: bool = False
 
 
 _STREAM_TYPES = {
@@ -114,6 +126,10 @@ _SUBTITLING, _ARIB_AUDIO, _ARIB_DATA = 0x59, 0xC4, 0xFD
 #: 0x38…0x3F are superimposed text (news flashes), which it does not.
 _ARIB_CAPTIONS = {0x0008: range(0x30, 0x38), 0x0012: range(0x87, 0x88)}
 _DUAL_MONO = 0x02
+#: stream_content of DVB's component descriptor: MPEG audio, AC-3, HE-AAC; AC-3; captions. Source: EN 300 468, table 26.
+_AUDIO_CONTENTS, _AC3_CONTENT, _CAPTIONS_CONTENT = frozenset({2, 4, 6}), 4, 3
+#: component_type of captions for the hard of hearing.
+_FOR_THE_DEAF = frozenset(range(0x20, 0x26))
 #: FFmpeg looks at no more streams of a programme.
 _MOST_STREAMS = 128
 
@@ -140,16 +156,35 @@ def parse_streams(section: bytes) -> tuple[ElementaryStream, ...]:
     return tuple(found.values())
 
 
-def audio_component(tag: int, body: bytes) -> AudioComponent | None:
+def component(tag: int, body: bytes) -> Component | None:
     """Return what ARIB's audio component descriptor or DVB's component descriptor tells; None of all others."""
     if tag == _ARIB_AUDIO and len(body) >= 9:
         # ARIB STD-B10 part 2, 6.2.26; the flag says that there is a second language
-        codes = body[6 : 12 if body[5] & 0x80 else 9]
-        return AudioComponent(component_tag=body[2], languages=_languages(codes, 3), dual_mono=body[1] == _DUAL_MONO)
-    if tag == _COMPONENT and len(body) >= 6 and body[0] & 0x0F in (2, 6):
-        # EN 300 468, table 26: MPEG audio and HE-AAC
-        return AudioComponent(
-            component_tag=body[2], languages=_languages(body[3:6], 3), dual_mono=body[1] == _DUAL_MONO
+        end = 12 if body[5] & 0x80 else 9
+        told = arib_audio(body[1], main=bool(body[5] & 0x40))
+        return Component(
+            component_tag=body[2],
+            languages=_languages(body[6:end], 3),
+            dual_mono=body[1] == _DUAL_MONO,
+            dispositions=in_order(told),
+            title=arib_text(body[end:]),
+            main="default" in told,
+        )
+    if tag == _COMPONENT and len(body) >= 6 and body[0] & 0x0F in _AUDIO_CONTENTS:
+        ac3 = body[0] & 0x0F == _AC3_CONTENT
+        return Component(
+            component_tag=body[2],
+            languages=_languages(body[3:6], 3),
+            dual_mono=body[1] == _DUAL_MONO and not ac3,
+            dispositions=ac3_component(body[1]) if ac3 else COMPONENTS.get(body[1], ()),
+            title=dvb_text(body[6:]),
+        )
+    if tag == _COMPONENT and len(body) >= 6 and body[0] & 0x0F == _CAPTIONS_CONTENT:
+        return Component(
+            component_tag=body[2],
+            languages=_languages(body[3:6], 3),
+            dispositions=("hearing_impaired",) if body[1] in _FOR_THE_DEAF else (),
+            title=dvb_text(body[6:]),
         )
     return None
 
@@ -160,6 +195,8 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
     )
     component_tag, dual_mono, captions_id = -1, False, -1
     languages: dict[str, None] = {}
+    dispositions: list[str] = []
+    title, main = "", False
     for tag, body in descriptors(loop):
         if tag == _STREAM_IDENTIFIER and body:
             component_tag = body[0]
@@ -171,10 +208,12 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
             captions_id = body[0] << 8 | body[1]
         if tag in _LANGUAGE_STEPS:
             languages |= dict.fromkeys(_languages(body, _LANGUAGE_STEPS[tag]))
-        component = audio_component(tag, body)
-        if component is not None:
-            languages |= dict.fromkeys(component.languages)
-            dual_mono = component.dual_mono
+        dispositions += told_by(tag, body)
+        told = component(tag, body)
+        if told is not None:
+            languages |= dict.fromkeys(told.languages)
+            dispositions += told.dispositions
+            dual_mono, title, main = told.dual_mono, title or told.title, told.main
     if stream_type == _PRIVATE_STREAM and component_tag in _ARIB_CAPTIONS.get(captions_id, ()):
         kind, codec = Kind.CAPTIONS, "arib_caption"
     return ElementaryStream(
@@ -185,6 +224,10 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
         languages=tuple(languages),
         component_tag=component_tag,
         dual_mono=dual_mono,
+        dispositions=in_order(dispositions),
+        title=title,
+        main=main,
+        descriptors=loop,
     )
 
 

@@ -137,7 +137,7 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
         output=output,
         proof=done.proof,
         captions=None if done.captions is None else done.captions.as_json(),
-        chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in plan.chapters],
+        chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in done.plan.chapters],
     )
     return Judged(findings=findings, receipt=build(made, findings))
 

@@ -68,6 +68,7 @@ class TranscodeFacts:
     """What happened, for verification and the receipt. `streams` is in the order of the output's streams."""
 
     streams: list[StreamFacts]
+    zero_s: Fraction = Fraction(0)  # the output's zero on the source's clock
     frames_decoded: int = 0
     frames_filtered: int = 0  # came out of the filters
     frames_held: int = 0  # of these, repeated in gaps

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """One chapter from `start_ms` to `end_ms`, None where it ends with the next one."""
+
+    start_ms: int
+    end_ms: int | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """What a container says of one of its streams: `dispositions` in FFmpeg's words, "default" among them."""
+
+    language: str = ""
+    title: str = ""
+    dispositions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +31,8 @@ class VideoInfo:
     One video stream. Sizes are in pixels as coded; `frame_rate` is frames per second, 0 when unknown;
     `sample_aspect_ratio` is width : height of one sample, 0 when unknown. Colour values are the numbers of
     ITU-T H.273 (2 = unspecified); `color_range` is 0 unspecified, 1 limited, 2 full. `also` are further streams of the
-    demuxer that carry the same track at other times: a PID that changed in mid-recording.
+    demuxer that carry the same track at other times: a PID that changed in mid-recording. `language`, `title` and
+    `dispositions` as in AudioInfo.
     """
 
     index: int
@@ -29,13 +49,17 @@ class VideoInfo:
     colorspace: int = 2
     color_range: int = 0
     also: tuple[int, ...] = ()
+    language: str = ""
+    title: str = ""
+    dispositions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioInfo:
     """
     One audio stream. `bit_rate_bps` is 0 when unknown; `language` is ISO 639-2, "" when not given; where the stream is
-    dual mono, two with a comma between ("jpn,eng") when they are. `also` as in VideoInfo.
+    dual mono, two with a comma between ("jpn,eng") when they are. `also` as in VideoInfo. `default` says that the
+    source wants it to be played first, `dispositions` what it is for, in FFmpeg's words.
     """
 
     index: int
@@ -51,13 +75,14 @@ class AudioInfo:
     time_base: Fraction
     dual_mono: bool = False
     also: tuple[int, ...] = ()
+    dispositions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionInfo:
     """
-    One stream of captions: `codec` in libavcodec's words ("dvb_subtitle", "dvb_teletext", "arib_caption"), `language`
-    and `also` as in AudioInfo.
+    One stream of captions: `codec` in libavcodec's words ("dvb_subtitle", "dvb_teletext", "arib_caption"), `language`,
+    `also`, `default` and `dispositions` as in AudioInfo.
     """
 
     index: int
@@ -66,6 +91,8 @@ class CaptionInfo:
     language: str
     title: str = ""
     also: tuple[int, ...] = ()
+    default: bool = False
+    dispositions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +115,7 @@ class MediaInfo:
     A recording as probed. `start_s` and `duration_s` are the container's own claims, None when it makes none.
 
     `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.
+    `metadata` are the container's own words, `chapters` its chapters, their times on the source's clock.
     `scrambled_ratio` is the share (0…1) of packets that are encrypted; `programme` is 0 where there are none.
     """
 
@@ -104,3 +132,5 @@ class MediaInfo:
     captions: tuple[CaptionInfo, ...] = ()
     programme: int = 0
     service: Service = field(default_factory=Service)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    chapters: tuple[Chapter, ...] = ()

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from encoderd.encode.audio_plan import AudioPlan, audio_plans
-from encoderd.encode.chapters import Chapter, Chapters, container_metadata
+from encoderd.encode.chapters import Chapters
 from encoderd.encode.failures import rejected
-from encoderd.encode.media import CaptionInfo, MediaInfo
+from encoderd.encode.languages import three_letters
+from encoderd.encode.media import CaptionInfo, Chapter, MediaInfo, Tags
 from encoderd.encode.messages import EncodeRequest
 from encoderd.encode.pictures import Look
 from encoderd.encode.video_plan import VideoPlan, video_plan
+from encoderd.encode.words import of_output
 
 #: MP4's edit lists count in this clock; its default of 1 ms would move the first picture.
 MOVIE_TIMESCALE = 90_000
@@ -20,6 +22,7 @@ MUXERS = {"mp4": "mp4", "mkv": "matroska"}
 #: The mark in the output by which encoderd knows its own work and never encodes it again.
 COMMENT = "Encoded by encoderd"
 NO_CHAPTERS = Chapters()
+NO_TAGS = Tags()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,9 @@ class EncodePlan:
     What becomes of each stream: the output has the video, the audio tracks, then the captions `inside` it; `beside` are
     captions that the container cannot hold, copied into a file of their own.
 
-    An MP4 is written in segments of `segment_packets` packets, which `finishing` joins; 0: the muxer does it all.
+    `chapters` are on the output's clock; `source_chapters` on the source's own, whose zero in the output nobody knows
+    before it is read. An MP4 is written in segments of `segment_packets` packets, which `finishing` joins; 0: the muxer
+    does it all.
     """
 
     video: VideoPlan
@@ -41,7 +46,9 @@ class EncodePlan:
     beside: tuple[CaptionInfo, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     chapters: tuple[Chapter, ...] = ()
+    source_chapters: tuple[Chapter, ...] = ()
     segment_packets: int = 0
+    video_tags: Tags = NO_TAGS
 
 
 def make_plan(
@@ -82,6 +89,8 @@ def make_plan(
     audio, audio_notes = audio_plans(media, request, examples)
     pictures = video_plan(video, request.video, request.deinterlace, looks, request.tonemap)
     comment = f"{COMMENT}, job {request.job}"
+    words = of_output(media.metadata, media.service, chapters.metadata, comment, MUXERS[request.container])
+    notes += [f"{name} left out: MP4 has no place for it" for name in words.left_out]
     inside = media.captions if request.container == "mkv" else ()
     return EncodePlan(
         video=pictures,
@@ -92,9 +101,13 @@ def make_plan(
         notes=(*media.notes, *notes, *pictures.notes, *audio_notes, *chapters.notes),
         inside=inside,
         beside=() if inside else media.captions,
-        metadata=container_metadata(media.service, chapters.metadata, comment),
+        metadata=words.kept,
         chapters=chapters.chapters,
+        source_chapters=() if chapters.chapters else media.chapters,
         segment_packets=request.segment_packets if request.container == "mp4" else 0,
+        video_tags=Tags(
+            language=three_letters(video.language), title=video.title, dispositions=("default", *video.dispositions)
+        ),
     )
 
 

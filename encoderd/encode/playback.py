@@ -20,9 +20,11 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from encoderd.encode.dispositions import named
+from encoderd.encode.media import Tags
 from encoderd.encode.memory import give_back_memory
 from encoderd.encode.nal_units import VideoCrc
-from encoderd.encode.pyav import last_duration, open_input
+from encoderd.encode.pyav import chapters_of, disposition, language_of, last_duration, open_input, title_of
 from encoderd.encode.written import DecodedSpot, OutputFacts, OutputStream, PictureTags, ProofFacts
 
 #: Frames that are decoded at each place of a quick look.
@@ -122,6 +124,7 @@ def read_back(
         video = container.streams.video[0] if container.streams.video else None
         width, height = (video.codec_context.width, video.codec_context.height) if video is not None else (0, 0)
         tags = None if video is None else _tags(video)
+        metadata, chapters = dict(container.metadata), chapters_of(container)
     spots: tuple[DecodedSpot, ...] = ()
     if video is not None:
         span = next(stream for stream in streams if stream.kind == "video")
@@ -144,6 +147,8 @@ def read_back(
         tags=tags,
         video_crc=None if crc is None else crc.value,
         repeated_pts=shown.repeated,
+        metadata=metadata,
+        chapters=None if chapters is None else tuple(chapters),
     )
 
 
@@ -188,6 +193,7 @@ def _counted(
 
 
 def _stream(stream: Stream, counted: _Counted) -> OutputStream:
+    bits = disposition(stream)
     return OutputStream(
         codec=stream.codec_context.name if stream.codec_context is not None else "",
         kind=stream.type,
@@ -195,6 +201,11 @@ def _stream(stream: Stream, counted: _Counted) -> OutputStream:
         start_s=_seconds(counted.start, stream.time_base),
         end_s=_seconds(counted.end(stream), stream.time_base),
         backward=counted.backward,
+        tags=Tags(
+            language=language_of(stream),
+            title=title_of(stream),
+            dispositions=(*(("default",) if bits & 1 else ()), *named(bits)),
+        ),
     )
 
 

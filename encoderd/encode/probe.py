@@ -238,7 +238,7 @@ def _chosen(places: Sequence[_Place], wish: int) -> tuple[Choice, Service]:
     pcr_pid = programme.pcr_pids[0] if programme.pcr_pids else NULL_PID
     told, event = service([read_services(place.data, pcr_pid) for place in places], programme.number)
     if event is not None:
-        choice = replace(choice, programme=with_components(programme, event.audio))
+        choice = replace(choice, programme=with_components(programme, event.components))
     return choice, told
 
 

@@ -8,9 +8,10 @@ recording; PIDs that stand in one PMT together never are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from encoderd.encode.elementary_streams import AudioComponent, ElementaryStream, Kind
+from encoderd.encode.dispositions import in_order
+from encoderd.encode.elementary_streams import Component, ElementaryStream, Kind
 from encoderd.encode.transport_stream import Programme, TransportSample
 
 #: What is looked at in one programme; a recording has a handful of each, noise any number.
@@ -22,7 +23,8 @@ class Track:
     """
     One track of a programme: the PIDs that carry it, in the order they were seen; `codec` is the first PID's.
 
-    Languages and dual mono are those of the first PMT that tells any; `component_tag` is -1 without one.
+    Languages, title and descriptors are those of the first PMT that tells any, dispositions those of all together;
+    `component_tag` is -1 without one, `main` says that it is the broadcaster's first choice of its kind.
     """
 
     kind: Kind
@@ -31,6 +33,10 @@ class Track:
     languages: tuple[str, ...] = ()
     component_tag: int = -1
     dual_mono: bool = False
+    dispositions: tuple[str, ...] = ()
+    title: str = ""
+    main: bool = False
+    descriptors: bytes = field(default=b"", repr=False)
 
     @property
     def language(self) -> str:
@@ -120,25 +126,33 @@ def late_pids(programme: ProgrammeLayout, head: TransportSample) -> frozenset[in
     )
 
 
-def with_components(programme: ProgrammeLayout, components: Sequence[AudioComponent]) -> ProgrammeLayout:
-    """Return the programme with what an event tells of its audio: ARIB has languages and dual mono nowhere else."""
+def with_components(programme: ProgrammeLayout, components: Sequence[Component]) -> ProgrammeLayout:
+    """
+    Return the programme with what an event tells of its sound and captions.
+
+    ARIB has languages, dual mono and which sound is the main one nowhere else.
+    """
     told = {component.component_tag: component for component in components}
     return ProgrammeLayout(
         number=programme.number,
         tracks=tuple(
-            Track(
-                kind=track.kind,
-                codec=track.codec,
-                pids=track.pids,
-                languages=track.languages or told[track.component_tag].languages,
-                component_tag=track.component_tag,
-                dual_mono=track.dual_mono or told[track.component_tag].dual_mono,
-            )
-            if track.kind is Kind.AUDIO and track.component_tag in told
+            _with_component(track, told[track.component_tag])
+            if track.kind in {Kind.AUDIO, Kind.CAPTIONS} and track.component_tag in told
             else track
             for track in programme.tracks
         ),
         pcr_pids=programme.pcr_pids,
+    )
+
+
+def _with_component(track: Track, told: Component) -> Track:
+    return replace(
+        track,
+        languages=track.languages or told.languages,
+        dual_mono=track.dual_mono or told.dual_mono,
+        dispositions=in_order((*track.dispositions, *told.dispositions)),
+        title=track.title or told.title,
+        main=track.main or told.main,
     )
 
 
@@ -156,6 +170,10 @@ class _Growing:
     languages: tuple[str, ...]
     tag: int
     dual_mono: bool
+    dispositions: tuple[str, ...] = ()
+    title: str = ""
+    main: bool = False
+    descriptors: bytes = b""
 
     def take(self, stream: ElementaryStream, position: int) -> None:
         self.position = position
@@ -163,6 +181,10 @@ class _Growing:
         self.languages = self.languages or stream.languages
         self.tag = stream.component_tag if self.tag < 0 else self.tag
         self.dual_mono = self.dual_mono or stream.dual_mono
+        self.dispositions = in_order((*self.dispositions, *stream.dispositions))
+        self.title = self.title or stream.title
+        self.main = self.main or stream.main
+        self.descriptors = self.descriptors or stream.descriptors
 
 
 def _tracks(tables: Sequence[tuple[ElementaryStream, ...]]) -> tuple[Track, ...]:
@@ -203,6 +225,10 @@ def _tracks(tables: Sequence[tuple[ElementaryStream, ...]]) -> tuple[Track, ...]
             languages=one.languages,
             component_tag=one.tag,
             dual_mono=one.dual_mono,
+            dispositions=one.dispositions,
+            title=one.title,
+            main=one.main,
+            descriptors=one.descriptors,
         )
         for one in grown
     )

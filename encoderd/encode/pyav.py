@@ -9,7 +9,7 @@ works with all of them it is taken for all of them, without asking for a version
 - `av.open(options=…)` gives the options to each stream's decoder too, and frees more of them than it made when probing
   finds further streams (FLV, MPEG-PS, several programmes): memory is corrupted, before PyAV 17.1.
 - `demux()` reads beyond its own list, and ends with an IndexError, where streams appeared after the file was opened.
-- PyAV 14.2 writes no chapters, and dies when asked for the type of a stream for which FFmpeg has no word.
+- PyAV 14.2 reads and writes no chapters, and dies when asked for the type of a stream for which FFmpeg has no word.
 - An AudioFrame with 8 planes or more ends the process in `to_ndarray`, in PyAV 18.1: `sound_clock.samples_of` does not.
 - Deinterlacers of FFmpeg before 8.1 calculate with the timestamp that a frame does not have.
 - FFmpeg 7.1 tells no duration of MP4 packets that were reordered.
@@ -18,7 +18,8 @@ works with all of them it is taken for all of them, without asking for a version
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from struct import Struct
 from typing import Any
@@ -29,10 +30,18 @@ from av.packet import Packet
 from av.sidedata.sidedata import Type
 from av.stream import Stream
 
+from encoderd.encode.dispositions import bits_of, kept
+from encoderd.encode.media import Chapter
+
 #: libavcodec of FFmpeg 7.1.0; 7.1.1 has 61.19.101. Source: FFmpeg 020d9f2b4886, "avcodec_open2: … codec_whitelist".
 _GENERAL_FIRST = (61, 19, 100)
 #: H.264's profiles as numbers (ISO/IEC 14496-10, A.2): the general option knows the names of other codecs' only.
 _PROFILES = {"baseline": "66", "main": "77", "high": "100"}
+#: Handler's names that writers give to all tracks of a kind: "SoundHandler", "Core Media Audio", "ISO Media file …".
+_NO_TITLE = re.compile(
+    r"handler|core media|iso media|gpac|l-smash|mainconcept|@|^(sound|video|audio|text|subtitle|data|alis|url )?$",
+    re.IGNORECASE,
+)
 #: Timestamps are 64 bits with a sign; the lowest stands for "none", and what was calculated from it is near.
 _NO_TIME = -(2**62)
 _MASTERING = Struct("=22i")
@@ -70,6 +79,39 @@ def demuxed_packets(container: InputContainer, streams: Sequence[Stream]) -> Ite
 def disposition(stream: Any) -> int:
     """Return AV_DISPOSITION's bits."""
     return int(stream.disposition.value)
+
+
+def title_of(stream: Any) -> str:
+    """
+    Return a track's title, "" without one.
+
+    MP4 has it in "name", which FFmpeg 7.1 does not read, or as its handler's name, which most programs fill with noise.
+    """
+    metadata = stream.metadata
+    handler = str(metadata.get("handler_name", ""))
+    named = metadata.get("title") or metadata.get("name") or ("" if _NO_TITLE.search(handler) else handler)
+    return str(named).strip("\0 ")
+
+
+def tell(stream: Any, muxer: str, *, language: str, title: str, dispositions: Iterable[str]) -> None:
+    """
+    Give an output stream its language, title and dispositions, before the header is written.
+
+    In MP4 the title is the handler's name too: FFmpeg 7.1 and many players read no other.
+    """
+    if language:
+        stream.metadata["language"] = language
+    if title:
+        stream.metadata["title"] = title
+        if muxer == "mp4":
+            stream.metadata["handler_name"] = title
+    stream.disposition = bits_of(kept(muxer, stream.type, dispositions))
+
+
+def language_of(stream: Any) -> str:
+    """Return a stream's language as the container has it, "" where it is not determined."""
+    language = str(stream.metadata.get("language", "") or "")
+    return "" if language in {"und", "```"} else language
 
 
 def pixel_format(context: Any) -> str:
@@ -138,10 +180,26 @@ def codec_of(stream: Any) -> str:
     return "" if context is None else str(getattr(context.codec, "canonical_name", context.name))
 
 
-def set_chapters(container: OutputContainer, chapters: Sequence[Mapping[str, Any]]) -> bool:
-    """Give the output its chapters before its header is written; False where this PyAV cannot."""
-    setter = getattr(container, "set_chapters", None)
-    if setter is None or not chapters:
-        return not chapters
-    setter(list(chapters))
-    return True
+def chapters_of(container: InputContainer) -> list[Chapter] | None:
+    """Return a container's chapters as FFmpeg lists them, None where this PyAV cannot read any."""
+    reader = getattr(container, "chapters", None)
+    if reader is None:
+        return None
+    found = []
+    for one in reader():
+        start_ms, end_ms = (round(one[name] * Fraction(one["time_base"]) * 1000) for name in ("start", "end"))
+        title = str(one["metadata"].get("title", ""))
+        found.append(Chapter(start_ms=start_ms, end_ms=end_ms if end_ms > start_ms else None, title=title))
+    return found
+
+
+def can_set_chapters() -> bool:
+    """Whether this PyAV writes chapters."""
+    return hasattr(OutputContainer, "set_chapters")
+
+
+def set_chapters(container: OutputContainer, chapters: Sequence[Mapping[str, Any]]) -> None:
+    """Give the output its chapters before its header is written, where this PyAV can."""
+    if chapters and can_set_chapters():
+        setter: Any = container.set_chapters
+        setter(list(chapters))

@@ -236,6 +236,7 @@ class Reader:
         if opening is None:
             return
         self._shift_s = opening.starts_at_s
+        self._facts.zero_s = (self._timeline.origin_s or Fraction(0)) + self._shift_s
         shifted: set[int] = set()
         for track, item in opening.held:
             if id(item) not in shifted:  # one packet may belong to two tracks

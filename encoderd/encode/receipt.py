@@ -216,6 +216,8 @@ def _audio(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts) -> list[di
                 "copied": audio.copied,
                 "language": audio.language,
                 "title": audio.title,
+                "default": audio.default,
+                "dispositions": audio.dispositions,
                 "layout": audio.layout,
                 "sample_rate_hz": audio.sample_rate_hz,
                 "bit_rate_bps": audio.bit_rate_bps,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 
 from encoderd.encode.byte_clock import CLOCK_HZ, CLOCK_WRAP
-from encoderd.encode.elementary_streams import AudioComponent, audio_component, descriptors
+from encoderd.encode.elementary_streams import Component, component, descriptors
 from encoderd.encode.media import Service
 from encoderd.encode.service_text import arib_text, dvb_text
 from encoderd.encode.transport_stream import headers, packet_places, packet_shape, sections_of
@@ -42,7 +42,7 @@ class Event:
     description: str
     start: datetime | None
     duration_s: int | None
-    audio: tuple[AudioComponent, ...] = ()
+    components: tuple[Component, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,15 +171,15 @@ def _present(section: bytes) -> Event | None:
     text = _text_of(network)
     for head, loop in _loop(section, 14, 12):
         title = description = ""
-        audio = []
+        components = []
         for tag, body in descriptors(loop):
             if tag == _SHORT_EVENT and len(body) >= 5 and not title:
                 title = text(body[4 : 4 + body[3]])
                 rest = body[4 + body[3] :]
                 description = text(rest[1 : 1 + rest[0]]) if rest else ""
-            component = audio_component(tag, body)
-            if component is not None:
-                audio.append(component)
+            told = component(tag, body)
+            if told is not None:
+                components.append(told)
         start = _date(head[2:7])
         return Event(
             event_id=head[0] << 8 | head[1],
@@ -187,7 +187,7 @@ def _present(section: bytes) -> Event | None:
             description=description,
             start=None if start is None else start.replace(tzinfo=_JAPAN if arib else UTC),
             duration_s=_duration_s(head[7:10]),
-            audio=tuple(audio),
+            components=tuple(components),
         )
     return None
 

@@ -34,6 +34,7 @@ from encoderd.encode.plan import EncodePlan
 from encoderd.encode.probe import Demuxed
 from encoderd.encode.projection import Projection
 from encoderd.encode.proof import Proof
+from encoderd.encode.pyav import can_set_chapters
 from encoderd.encode.reading import Reader
 from encoderd.encode.reception import Reception
 from encoderd.encode.verify import decodes_all
@@ -147,6 +148,7 @@ class Transcode:
             proof = None if self._proof is None else self._proof.finish()
             written = None if self._captions is None else self._captions.close()
             self._note_pace(writer)
+            self._plan = replace(self._plan, chapters=writer.chapters)
         except BaseException:
             self._abandon(writer)
             raise
@@ -169,7 +171,7 @@ class Transcode:
         plan = self._plan
         outside = [caption for caption in plan.inside if caption not in writer.inside]
         plan = self._plan = replace(plan, inside=writer.inside, beside=(*outside, *plan.beside))
-        if not writer.has_chapters:
+        if (plan.chapters or plan.source_chapters) and not can_set_chapters():
             plan = self._plan = replace(plan, notes=(*plan.notes, "chapters left out: this PyAV cannot write them"))
         streams = self._source.container.streams
         tracks: tuple[VideoPlan | AudioPlan | CaptionInfo, ...] = (plan.video, *plan.audio, *plan.inside)

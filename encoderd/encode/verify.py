@@ -11,6 +11,7 @@ from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo
 from encoderd.encode.pictures import HDR
 from encoderd.encode.plan import EncodePlan
+from encoderd.encode.tags import judge_tags
 from encoderd.encode.written import OutputFacts, OutputStream, ProofFacts
 from encoderd.findings import Finding, Verdict, failed, passed, warned
 
@@ -74,6 +75,7 @@ def judge(
         _skew(pairs),
         _geometry(plan, output),
         _dynamic_range(plan),
+        judge_tags(plan, output, None if media.duration_s is None else int(media.duration_s * 1000)),
         _captions(plan, output),
         _damage(media, facts, damage),
         _rate_control(plan, facts),

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from encoderd.encode import granted
 from encoderd.encode.audio import add_audio
 from encoderd.encode.captions import add_captions
-from encoderd.encode.chapters import muxable
+from encoderd.encode.chapters import muxable, on_output
 from encoderd.encode.decoding_times import MOST_DELAY, DecodingTimes
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import (
@@ -32,11 +32,11 @@ from encoderd.encode.failures import (
 )
 from encoderd.encode.finishing import WrittenSegment
 from encoderd.encode.likeness import Samples
-from encoderd.encode.media import CaptionInfo
+from encoderd.encode.media import CaptionInfo, Chapter
 from encoderd.encode.muxer import Muxer
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.proof import Proof
-from encoderd.encode.pyav import encoder_options, set_chapters
+from encoderd.encode.pyav import encoder_options, set_chapters, tell
 from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
 
 
@@ -66,8 +66,9 @@ class Writer:
         self._log_before = log_size()
         #: The captions that the container really takes.
         self.inside: tuple[CaptionInfo, ...] = ()
-        #: Whether the chapters, if there are any, are in the file: an old PyAV cannot write them.
-        self.has_chapters = False
+        #: The chapters that the file was given; their times are the output's.
+        self.chapters: tuple[Chapter, ...] = ()
+        self._begun = False  # a packet is there, so the output's zero is known
         self._source = source
         self._duration_ms = duration_ms
         self._muxer = Muxer(plan, target, self._prepare)
@@ -123,12 +124,28 @@ class Writer:
         """Give a container all that belongs to it beside its video."""
         plan, streams = self._plan, self._source.streams
         added: list[Stream] = []
+        tags = plan.video_tags
+        tell(
+            container.streams.video[0],
+            plan.muxer,
+            language=tags.language,
+            title=tags.title,
+            dispositions=tags.dispositions,
+        )
         for audio in plan.audio:
-            added.append(add_audio(container, audio, [streams[index] for index in (audio.index, *audio.also)]))
+            sources = [streams[index] for index in (audio.index, *audio.also)]
+            added.append(add_audio(container, audio, sources))
         inside = add_captions(container, plan.inside, streams)
         self.inside = tuple(caption for caption in plan.inside if caption.index in inside)
-        self.has_chapters = set_chapters(container, muxable(plan.chapters, self._duration_ms))
+        if self._begun:
+            self._set_chapters(container)
         return added + [inside[caption.index] for caption in self.inside]
+
+    def _set_chapters(self, container: OutputContainer) -> None:
+        plan = self._plan
+        zero_ms = round(self._facts.zero_s * 1000)
+        self.chapters = plan.chapters or on_output(plan.source_chapters, zero_ms)
+        set_chapters(container, muxable(self.chapters, self._duration_ms, plan.muxer))
 
     def _write_video(self, frame: VideoFrame | None) -> None:
         if frame is not None:
@@ -189,6 +206,9 @@ class Writer:
             packet.pts = packet.dts
         dts = packet.dts
         packet.duration = duration
+        if not self._begun:
+            self._begun = True
+            self._set_chapters(self._muxer.container)
         time_base = Fraction(packet.time_base or VIDEO_TIME_BASE)
         start_s, end_s = packet.pts * time_base, (packet.pts + duration) * time_base
         try:

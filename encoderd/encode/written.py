@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
+
+from encoderd.encode.media import Chapter, Tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class OutputStream:
     start_s: Fraction | None
     end_s: Fraction | None
     backward: int = 0
+    tags: Tags = field(default_factory=Tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,8 @@ class OutputFacts:
     The written file, read back. `width` × `height` in pixels as decoded.
 
     `video_crc` is the CRC-32 of all video packets in their order, as `nal_units.VideoCrc` makes it; None when it was
-    not asked for. `repeated_pts` counts pictures that have the time of another one.
+    not asked for. `repeated_pts` counts pictures that have the time of another one. `metadata` are the words in its
+    head, `chapters` None where this PyAV reads none.
     """
 
     size_bytes: int
@@ -67,6 +72,8 @@ class OutputFacts:
     tags: PictureTags | None = None
     video_crc: int | None = None
     repeated_pts: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    chapters: tuple[Chapter, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ def faults(path: Path, truth: Truth) -> list[str]:
     viewed = Viewed.of(path, truth)
     tracks = [stream for stream in sights.tracks(path) if stream.kind == "audio"]
     sounds = [sights.sound(path, number) for number in range(len(tracks))]
-    found = [*_properties(path, tracks, truth), *_beginning(viewed, sounds, truth)]
+    found = [*_properties(path, tracks, truth), *_beginning(viewed, sounds, truth), *_said(viewed, tracks, truth)]
     found += [*_pictures(viewed, truth), *_steps(viewed, truth), *_flashes(viewed, truth), *_shapes(viewed, truth)]
     for number, (sound, track) in enumerate(zip(sounds, truth.tracks, strict=False)):
         found += [*_bursts(viewed, truth, number, sound, track), *_silence(number, sound)]
@@ -71,6 +71,28 @@ def _properties(path: Path, tracks: list[sights.Track], truth: Truth) -> Iterato
         yield f"the geometry is {shown[0]}×{shown[1]} {shown[2]}, not {geometry[0]}×{geometry[1]} {geometry[2]}"
     if (told := sights.colours(path)) != truth.colours:
         yield f"the colours are {told}, not {truth.colours}"
+
+
+def _said(viewed: Viewed, tracks: list[sights.Track], truth: Truth) -> Iterator[str]:
+    """What the file says of its tracks and of itself."""
+    for number, (track, wanted) in enumerate(zip(tracks, truth.tracks, strict=False)):
+        if (track.title, track.dispositions) != (wanted.title, wanted.dispositions):
+            said = f"{track.title!r}, {track.dispositions}"
+            yield f"track {number} says it is {said}, not {wanted.title!r}, {wanted.dispositions}"
+    first = [number for number, track in enumerate(tracks) if track.default]
+    if tracks and first != [truth.first_track]:
+        yield f"the tracks {first} are to be played first, not {truth.first_track}"
+    chapters = sights.chapters(viewed.path)
+    if chapters is not None:
+        found = [(at_s - viewed.origin_s, title) for at_s, title in chapters]
+        same = [title for _, title in found] == [title for _, title in truth.chapters]
+        pairs = zip(found, truth.chapters, strict=False)
+        if not same or any(abs(at_s - due_s) > 1 / _rate_at(truth, due_s) for (at_s, _), (due_s, _) in pairs):
+            yield f"the chapters are {[(round(float(at_s), 3), title) for at_s, title in found]}"
+    words = sights.words(viewed.path)
+    wrong = [name for name, text in truth.words if text not in words.get(name, "").splitlines()]
+    if wrong:
+        yield f"the head says {[(name, words.get(name)) for name in wrong]}"
 
 
 def _beginning(viewed: Viewed, sounds: list[Sound], truth: Truth) -> Iterator[str]:
@@ -216,6 +238,10 @@ def untold(receipt: dict[str, Any], truth: Truth) -> list[str]:
     """What the receipt should have told and did not, or told and should not have."""
     facts = receipt["facts"]
     found = [f"the receipt tells no {name}" for name in truth.tells if not facts.get(name)]
+    if truth.doubts is not None:
+        doubts = {one["check"] for one in receipt["findings"] if one["verdict"] != "pass"}
+        if doubts != set(truth.doubts):
+            found.append(f"the findings with a doubt are {sorted(doubts)}, not {sorted(truth.doubts)}")
     sound = not (truth.lost or truth.missing)
     found += [f"the receipt tells of {name}: {facts[name]}"
               for name in ("gaps",) if sound and name not in truth.tells and facts.get(name)]  # fmt: skip

@@ -18,6 +18,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.broadcast.containers import DISPOSITIONS
 from tests.broadcast.making import (
     BITS,
     BURST_S,
@@ -74,6 +75,7 @@ class Track:
     channels: int
     title: str = ""
     default: bool = False
+    dispositions: tuple[str, ...] = ()
 
 
 # --- pictures
@@ -317,11 +319,38 @@ def tracks(path: Path) -> list[Track]:
                 codec=context.name if (context := stream.codec_context) is not None else "unknown",
                 language=stream.metadata.get("language", ""),
                 channels=context.channels if stream.type == "audio" and context is not None else 0,
-                title=stream.metadata.get("title", ""),
+                title=_title(stream),
                 default=bool(int(stream.disposition.value) & 1),
+                dispositions=tuple(
+                    name
+                    for name, bit in DISPOSITIONS.items()
+                    if int(stream.disposition.value) & bit and name != "default"
+                ),
             )
             for stream in container.streams
         ]
+
+
+def _title(stream: Any) -> str:
+    """MP4 has it as a name, or as the name of the handler, which FFmpeg calls SoundHandler where there is none."""
+    handler = str(stream.metadata.get("handler_name", ""))
+    named = stream.metadata.get("title") or stream.metadata.get("name")
+    return str(named or ("" if handler.endswith("Handler") else handler))
+
+
+def words(path: Path) -> dict[str, str]:
+    """What the file's head says, in lower-case names."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        return {name.lower(): text for name, text in container.metadata.items()}
+
+
+def chapters(path: Path) -> list[tuple[Fraction, str]] | None:
+    """When each chapter begins, and its title; None where this PyAV reads none."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        reader: Any = getattr(container, "chapters", None)
+        if reader is None:
+            return None
+        return [(one["start"] * Fraction(one["time_base"]), one["metadata"].get("title", "")) for one in reader()]
 
 
 def geometry(path: Path) -> tuple[int, int, Fraction]:

@@ -15,13 +15,18 @@ from tests.broadcast.making import BT709, Event, Part, Piece
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """An audio track of the output. Bursts are heard from `since_s`; `voice` tells which of the languages it is."""
+    """
+    An audio track of the output. Bursts are heard from `since_s`; `voice` tells which of the languages it is.
+    `dispositions` are FFmpeg's words for what it is for, as they can be read in the output.
+    """
 
     codec: str = "aac"
     language: str = "jpn"
     channels: int = 2
     voice: int = 0
     since_s: Fraction = Fraction(0)
+    title: str = ""
+    dispositions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,14 @@ class Truth:
     tolerance_frames: Fraction = Fraction(1, 2)
     tells: tuple[str, ...] = ()
     rejected: str = ""
+    #: The track that is played first, the only one that is marked so.
+    first_track: int = 0
+    #: Chapters that the output has: when each begins, since the recording's first moment, and its title.
+    chapters: tuple[tuple[Fraction, str], ...] = ()
+    #: Words of the output's head, at least.
+    words: tuple[tuple[str, str], ...] = ()
+    #: Findings that have a doubt, and forbid the recording's disposal. None: nobody looks.
+    doubts: tuple[str, ...] | None = None
 
     @property
     def events(self) -> list[Event]:

@@ -13,11 +13,11 @@ from encoderd.encode.chapters import (
     LONGEST_TITLE,
     MOST_CHAPTERS,
     Chapter,
-    container_metadata,
     muxable,
+    of_source,
+    on_output,
     parse,
 )
-from encoderd.encode.media import Service
 
 OGM = "CHAPTER01=00:00:00.000\r\nCHAPTER01NAME={0}\r\nCHAPTER02=00:01:30.500\r\nCHAPTER02NAME={1}\r\n"
 
@@ -132,7 +132,7 @@ def test_anything_may_stand_there(data: st.DataObject) -> None:
         ends = [chapter.end_ms for chapter in found.chapters]
         assert all(end is None or end <= start for end, start in zip(ends, starts[1:], strict=False))
         found.metadata.get("title", "").encode("utf-8")
-        for entry in muxable(found.chapters, 5_000):
+        for entry in muxable(found.chapters, 5_000, "mp4"):
             assert 0 <= entry["start"] < entry["end"] <= 5_000
 
 
@@ -144,27 +144,41 @@ def test_chapters_for_the_muxer() -> None:
         Chapter(start_ms=4_000, end_ms=9_000, title="x"),
         Chapter(start_ms=6_000),
     ]
-    made = [(entry["start"], entry["end"], entry["metadata"]["title"]) for entry in muxable(chapters, 5_000)]
-    open_ended = muxable(chapters, None)[-1]
+    made = [(entry["start"], entry["end"], entry["metadata"]["title"]) for entry in muxable(chapters, 5_000, "mp4")]
+    open_ended = muxable(chapters, None, "mp4")[-1]
 
     assert [(0, 1_000, BEGINNING), (1_000, 2_000, "one"), (2_000, 2_500, "Chapter 2"), (4_000, 5_000, "x")] == made
     assert (6_000, 7_000) == (open_ended["start"], open_ended["end"])
-    assert [] == muxable([], 5_000)
+    assert [] == muxable([], 5_000, "mp4")
 
 
-def test_words_for_the_container() -> None:
-    """The file beside wins over the broadcaster; nothing empty, no control characters, no lone surrogates."""
-    service = Service(
-        name="ＮＨＫ総合", title="題\x07名", description="a\nb\udcff", started_at="2026-11-23T10:00:00+09:00"
-    )
+def test_only_mp4_has_to_begin_at_zero() -> None:
+    """Matroska's first chapter begins where it begins; in MP4 one that nearly begins at 0 does so."""
+    chapters = [Chapter(start_ms=40, title="one"), Chapter(start_ms=2_000, title="two")]
+    starts = {muxer: [entry["start"] for entry in muxable(chapters, 5_000, muxer)] for muxer in ("mp4", "matroska")}
 
-    assert {
-        "title": "題名",
-        "network": "ＮＨＫ総合",
-        "date": "2026-11-23T10:00:00+09:00",
-        "description": "a\nb",
-        "comment": "how",
-    } == container_metadata(service, {}, "how")
-    assert {"title": "mine", "network": "p"} == container_metadata(
-        Service(title="theirs", provider="p"), {"title": "mine", "encoder": "x"}, ""
-    )
+    assert {"mp4": [0, 2_000], "matroska": [40, 2_000]} == starts
+
+
+def test_a_container_s_chapters_move_with_the_output_s_zero() -> None:
+    """The output begins 80.02 s into the source's clock: what is over then is gone, what goes on begins at 0."""
+    chapters = [
+        Chapter(start_ms=0, end_ms=70_000, title="before"),
+        Chapter(start_ms=70_000, title="going on"),
+        Chapter(start_ms=81_020, end_ms=82_000, title="one"),
+        Chapter(start_ms=82_000, title="open"),
+    ]
+
+    assert (
+        Chapter(start_ms=0, title="going on"),
+        Chapter(start_ms=1_000, end_ms=1_980, title="one"),
+        Chapter(start_ms=1_980, title="open"),
+    ) == on_output(chapters, 80_020)
+
+
+def test_a_container_s_chapters_are_put_in_order() -> None:
+    """Editions that overlap are cut where the next chapter begins, and that is said."""
+    found = of_source([Chapter(start_ms=5_000, title="b"), Chapter(start_ms=0, end_ms=9_000, title="a")])
+
+    assert (Chapter(start_ms=0, end_ms=5_000, title="a"), Chapter(start_ms=5_000, title="b")) == found.chapters
+    assert ("1 chapters overlapped",) == found.notes

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoderd.encode.elementary_streams import AudioComponent, ElementaryStream, Kind
+from encoderd.encode.elementary_streams import Component, ElementaryStream, Kind
 from encoderd.encode.programmes import Layout, Track, choose, late_pids, layout, with_components
 from encoderd.encode.transport_stream import Programme, TransportSample
 
@@ -177,9 +177,9 @@ def test_an_event_s_components_name_the_audio() -> None:
     """ARIB tells languages and dual mono with the event, by component tag."""
     found = layout([(0.0, told((1, [video(1, 0), audio(2, tag=16), audio(3, "deu", tag=17)])))])
     components = [
-        AudioComponent(component_tag=16, languages=("jpn", "eng"), dual_mono=True),
-        AudioComponent(component_tag=17, languages=("fra",), dual_mono=False),
-        AudioComponent(component_tag=0, languages=("fra",), dual_mono=False),
+        Component(component_tag=16, languages=("jpn", "eng"), dual_mono=True),
+        Component(component_tag=17, languages=("fra",), dual_mono=False),
+        Component(component_tag=0, languages=("fra",), dual_mono=False),
     ]
     named = with_components(found.programmes[0], components).tracks
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoderd.encode.elementary_streams import AudioComponent
+from encoderd.encode.elementary_streams import Component
 from encoderd.encode.media import Service
 from encoderd.encode.service_information import ServiceSample, read_services, service
 from tests.sections import (
@@ -189,9 +189,9 @@ def test_the_event_tells_about_its_audio() -> None:
     place = read_services(piece((0x12, section(0x4E, 101, 0, b"\0\1\0\4\0\x4e" + entry))), PCR_PID)
 
     assert (
-        AudioComponent(component_tag=0x10, languages=("jpn", "eng"), dual_mono=True),
-        AudioComponent(component_tag=0x11, languages=("deu",), dual_mono=True),
-    ) == place.present[101].audio
+        Component(component_tag=0x10, languages=("jpn", "eng"), dual_mono=True, main=True),
+        Component(component_tag=0x11, languages=("deu",), dual_mono=True),
+    ) == place.present[101].components
 
 
 def test_other_bytes_tell_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from encoderd.encode.damage import MAIN_SOUND, PICTURE, DamageLog, Kind
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
-from encoderd.encode.media import CaptionInfo, MediaInfo
+from encoderd.encode.media import CaptionInfo, MediaInfo, Tags
 from encoderd.encode.messages import VideoRequest
 from encoderd.encode.plan import AudioPlan, EncodePlan
 from encoderd.encode.verify import decodes_all, judge, verdict
@@ -69,6 +69,7 @@ MEDIA = MediaInfo(
     format="mpegts", size_bytes=SIZE, start_s=Fraction(1), duration_s=Fraction(1800), video=(), audio=(), other=()
 )
 TAGS = PictureTags(sample_aspect_ratio=Fraction(4, 3), color_primaries=1, color_trc=1, colorspace=1, color_range=1)
+FIRST = Tags(dispositions=("default",))
 SPOT = DecodedSpot(place="start", at_s=0.0, frames=12, error="")
 
 
@@ -89,8 +90,12 @@ def facts() -> TranscodeFacts:
 
 def output() -> OutputFacts:
     streams = tuple(
-        OutputStream(codec=codec, kind=kind, packets=packets, start_s=Fraction(0), end_s=Fraction(1800))
-        for codec, kind, packets in (("h264", "video", 45_000), ("aac", "audio", 84_375), ("ac3", "audio", 56_250))
+        OutputStream(codec=codec, kind=kind, packets=packets, start_s=Fraction(0), end_s=Fraction(1800), tags=tags)
+        for codec, kind, packets, tags in (
+            ("h264", "video", 45_000, FIRST),
+            ("aac", "audio", 84_375, FIRST),
+            ("ac3", "audio", 56_250, Tags()),
+        )
     )
     return OutputFacts(size_bytes=SIZE // 4, streams=streams, spots=(SPOT,), width=1440, height=1080, tags=TAGS)
 
@@ -110,7 +115,7 @@ def verdicts(media: MediaInfo, happened: TranscodeFacts, found: OutputFacts) -> 
 def test_a_file_in_order_passes_every_check() -> None:
     names = [
         "streams", "frames", "durations", "timeline", "audio", "source_read", "duration", "decodes", "skew", "geometry",
-        "dynamic_range", "captions", "damage", "rate_control", "granted",
+        "dynamic_range", "tags", "captions", "damage", "rate_control", "granted",
     ]  # fmt: skip
 
     assert dict.fromkeys(names, Verdict.PASS) == verdicts(MEDIA, facts(), output())
@@ -361,6 +366,7 @@ def test_captions_never_fail_a_job() -> None:
     happened = facts()
     happened.streams.append(StreamFacts(codec="dvb_subtitle", packets=9, muxed=9))
     inside = OutputStream(codec="dvbsub", kind="subtitle", packets=9, start_s=Fraction(3), end_s=Fraction(1700))
+    inside = replace(inside, tags=Tags(language="jpn"))
     chapters = OutputStream(codec="", kind="data", packets=4, start_s=Fraction(0), end_s=Fraction(1800))
     there = replace(output(), streams=(*output().streams, inside, chapters))
 

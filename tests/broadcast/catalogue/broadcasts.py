@@ -199,7 +199,7 @@ def latm() -> Made:
 def _dual_mono(stream_type: int, units: Sequence[Unit]) -> Made:
     sound = Elementary(pid=AUDIO_PID, stream_type=stream_type, units=units, descriptors=language("jpn", "eng"))
     data = transport.multiplexed(service(video([TFF]), sound), clock=steady())
-    tracks = (Track(channels=1), Track(channels=1, language="eng", voice=1))
+    tracks = (Track(channels=1, title="main"), Track(channels=1, language="eng", voice=1, title="sub"))
     return Made(data=data, truth=truth_of([TFF], tracks=tracks))
 
 
