@@ -182,7 +182,9 @@ class EncodeSettings(Section):
         "auto", description="High dynamic range (HLG, PQ): auto maps it to BT.709, off keeps it as tagged, in 8 bits."
     )
     audio_bitrate: AudioBitRate = Field(
-        192_000, description='Bit rate of each audio track that cannot be copied: bits per second, or "192k".'
+        192_000,
+        description='Bits per second ("192k") of stereo sound that cannot be copied; mono gets about half as many, '
+        "5.1 three times as many.",
     )
     dual_mono: Literal["keep", "split", "main", "sub"] = Field(
         "keep", description="Two languages in one stereo track: keep it so, split it in two, or take main or sub alone."

@@ -17,6 +17,7 @@ COPIED_AUDIO = frozenset({"aac", "aac_latm", "ac3", "eac3"})
 AAC_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
 #: The layouts that AAC has a channel configuration for, by channels: players know no others for certain.
 _AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "7.1", 8: "7.1"}
+_CHANNELS = {layout: channels for channels, layout in _AAC_LAYOUTS.items()}
 #: Layouts that would lose a channel, or mistake one for another, in the layout of as many channels.
 _ROOMIER = {
     "2.1": "5.1",
@@ -29,8 +30,10 @@ _ROOMIER = {
     "6.0(front)": "7.1",
     "hexagonal": "7.1",
 }
-#: The lowest bit rate of one channel of a dual mono stream that was split: speech that nobody can tell from the source.
+#: The lowest bit rate of a mono track, unless even stereo shall have less: speech that nobody can tell from the source.
 _LEAST_MONO_BPS = 64_000
+#: AAC takes no more bits than these for each channel of a frame of 1024 samples. Source: ISO/IEC 14496-3, 4.5.3.
+_MOST_FRAME_BITS, _FRAME_SAMPLES = 6144, 1024
 #: Codecs in which dual mono occurs, and can be told from the packet.
 _WITH_DUAL_MONO = frozenset({"aac", "aac_latm", "ac3", "eac3", "mp1", "mp2", "mp3"})
 
@@ -99,18 +102,33 @@ def aac_layout(channels: int, layout: str = "") -> str:
     return _ROOMIER.get(layout, _AAC_LAYOUTS.get(channels, "stereo"))
 
 
+def aac_bit_rate_bps(stereo_bps: int, channels: int, sample_rate_hz: int) -> int:
+    """
+    Return the bit rate of a track of so many channels where stereo gets `stereo_bps`: 5.1 three times as much.
+
+    Mono gets half of it, but enough for speech; no track gets more than AAC can hold at its sample rate.
+    """
+    wanted_bps = stereo_bps * channels // 2
+    if channels == 1:
+        wanted_bps = max(wanted_bps, min(stereo_bps, _LEAST_MONO_BPS))
+    return min(wanted_bps, channels * sample_rate_hz * _MOST_FRAME_BITS // _FRAME_SAMPLES)
+
+
 def _rate(stream: AudioInfo, main: Configuration | None) -> int:
     rate_hz = stream.sample_rate_hz or (48_000 if main is None else main.rate_hz)
     return min(AAC_RATES_HZ, key=lambda known_hz: (abs(known_hz - rate_hz), -known_hz))
 
 
 def _audio_plan(stream: AudioInfo, request: EncodeRequest, main: Configuration | None, *, copied: bool) -> AudioPlan:
+    rate_hz = _rate(stream, main)
+    layout = aac_layout(stream.channels, stream.layout) if main is None else main.layout or "stereo"
+    bit_rate_bps = aac_bit_rate_bps(request.audio_bit_rate_bps, _CHANNELS.get(layout, 2), rate_hz)
     return AudioPlan(
         index=stream.index,
         codec=stream.codec,
-        bit_rate_bps=0 if stream.codec in COPIED_AUDIO and copied else request.audio_bit_rate_bps,
-        sample_rate_hz=_rate(stream, main),
-        layout=aac_layout(stream.channels, stream.layout) if main is None else main.layout or "stereo",
+        bit_rate_bps=0 if stream.codec in COPIED_AUDIO and copied else bit_rate_bps,
+        sample_rate_hz=rate_hz,
+        layout=layout,
         language=_language(stream),
         title=stream.title or title_for(stream.dispositions),
         default=stream.default,
@@ -124,12 +142,12 @@ def _mono(
     stream: AudioInfo, request: EncodeRequest, channel: int, main: Configuration | None, *, alone: bool
 ) -> AudioPlan:
     """One of the two sounds as a mono track; `alone` when the other is not wanted."""
-    name = ("main", "sub")[channel]
+    name, rate_hz = ("main", "sub")[channel], _rate(stream, main)
     return AudioPlan(
         index=stream.index,
         codec=stream.codec,
-        bit_rate_bps=max(_LEAST_MONO_BPS, request.audio_bit_rate_bps // 2),
-        sample_rate_hz=_rate(stream, main),
+        bit_rate_bps=aac_bit_rate_bps(request.audio_bit_rate_bps, 1, rate_hz),
+        sample_rate_hz=rate_hz,
         layout="mono",
         language=_language(stream, channel),
         title=f"{stream.title} ({name})" if stream.title else name,

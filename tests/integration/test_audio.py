@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from encoderd.encode.aac import AacConfiguration, adts_configuration, silent_block
 from encoderd.encode.audio import AudioTrack, add_audio
 from encoderd.encode.audio_configuration import Configuration, configuration_of, is_dual_mono
-from encoderd.encode.audio_plan import AudioPlan
+from encoderd.encode.audio_plan import AudioPlan, aac_bit_rate_bps
 from encoderd.encode.facts import StreamFacts
 from encoderd.encode.silence import silent_frame
 from encoderd.encode.sound_clock import SoundClock, stretched
@@ -706,6 +706,33 @@ def test_pcm_of_all_forms_is_encoded(tmp_path: Path, streams: Streams, layout: s
     for channel, tone in enumerate(TONES[: len(sound)]):
         if layout not in ("5.1", "7.1") or channel != 3:  # LFE is a low-pass
             assert heard.tones(channel, 0, 2, least=0.5) == [tone]
+
+
+@pytest.mark.parametrize(("layout", "bit_rate_bps"), [("mono", 64_000), ("stereo", 128_000), ("5.1", 384_000)])
+def test_encoded_sound_has_the_bits_of_its_channels(
+    tmp_path: Path, streams: Streams, layout: str, bit_rate_bps: int
+) -> None:
+    """Noise needs all bits that it can get: what is in the file is what was granted."""
+    channels, path = av.AudioLayout(layout).nb_channels, tmp_path / "x.mkv"
+    noise = np.random.default_rng(1).standard_normal((4 * RATE, channels)) * 3000
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("pcm_s16le", rate=RATE)
+        stream.codec_context.layout = layout
+        for at in range(0, len(noise), 4800):
+            frame = AudioFrame(format="s16", layout=layout, samples=4800)
+            frame.planes[0].update(noise[at : at + 4800].astype(np.int16).tobytes())
+            frame.sample_rate, frame.pts, frame.time_base = RATE, at, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    container = streams.file(path)
+    granted_bps = aac_bit_rate_bps(128_000, channels, RATE)
+
+    plan = plan_for(codec="pcm_s16le", bit_rate_bps=granted_bps, layout=layout)
+    heard = hear(plan, demuxed(container), [container.streams.audio[0]], tmp_path / "y.mp4")
+    found_bps = sum(len(data) for _, _, data in heard.pushed) * 8 / 4
+
+    assert granted_bps == bit_rate_bps
+    assert abs(found_bps / bit_rate_bps - 1) < 0.1
 
 
 def test_layout_changes_of_encoded_sound_do_not_move_it(tmp_path: Path, streams: Streams) -> None:

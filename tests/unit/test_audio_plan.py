@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from encoderd.encode.aac import AacConfiguration, adts
 from encoderd.encode.ac3 import Ac3Configuration, ac3_configuration
 from encoderd.encode.audio_configuration import codec_word, configuration_of, is_dual_mono
-from encoderd.encode.audio_plan import AudioPlan, aac_layout, audio_plans
+from encoderd.encode.audio_plan import AudioPlan, aac_bit_rate_bps, aac_layout, audio_plans
 from encoderd.encode.media import AudioInfo, MediaInfo
 from encoderd.encode.messages import EncodeRequest, VideoRequest
 
@@ -58,9 +58,9 @@ def plans(*streams: AudioInfo, examples: dict[int, bytes] | None = None, **asked
         ({"codec": "eac3"}, 0, 48_000, "stereo"),
         ({"codec": "aac_latm"}, 0, 48_000, "stereo"),
         ({"codec": "mp2"}, 192_000, 48_000, "stereo"),
-        ({"codec": "dca", "channels": 7, "layout": "6.1"}, 192_000, 48_000, "7.1"),
+        ({"codec": "dca", "channels": 7, "layout": "6.1"}, 768_000, 48_000, "7.1"),
         ({"codec": "pcm_bluray", "sample_rate_hz": 192_000}, 192_000, 96_000, "stereo"),
-        ({"codec": "mp3", "sample_rate_hz": 22_050, "channels": 1, "layout": "mono"}, 192_000, 22_050, "mono"),
+        ({"codec": "mp3", "sample_rate_hz": 22_050, "channels": 1, "layout": "mono"}, 96_000, 22_050, "mono"),
         ({"codec": "opus", "sample_rate_hz": 46_050}, 192_000, 48_000, "stereo"),  # as near to 44.1 kHz
     ],
 )
@@ -80,6 +80,25 @@ def test_what_becomes_of_a_stream(changes: Any, bit_rate_bps: int, rate_hz: int,
     )
     assert (plan, notes) == (expected, ())
     assert plan.copied is (bit_rate_bps == 0)
+
+
+@pytest.mark.parametrize(
+    ("stereo_bps", "channels", "rate_hz", "expected"),
+    [
+        (128_000, 2, 48_000, 128_000),
+        (128_000, 1, 48_000, 64_000),
+        (96_000, 1, 48_000, 64_000),  # half of it is not enough
+        (32_000, 1, 48_000, 32_000),  # but no more than stereo has
+        (128_000, 3, 48_000, 192_000),
+        (128_000, 6, 48_000, 384_000),
+        (128_000, 8, 48_000, 512_000),
+        (640_000, 2, 48_000, 576_000),  # 6144 bits for each channel of a frame
+        (640_000, 8, 48_000, 2_304_000),
+        (192_000, 2, 8_000, 96_000),
+    ],
+)
+def test_sound_gets_bits_by_its_channels(stereo_bps: int, channels: int, rate_hz: int, expected: int) -> None:
+    assert aac_bit_rate_bps(stereo_bps, channels, rate_hz) == expected
 
 
 @pytest.mark.parametrize(
