@@ -29,7 +29,7 @@ OLDEST_STAMP := $(OLDEST)/made-for
 OLDEST_SOUND := $(shell test "$$(cat $(OLDEST_STAMP) 2>/dev/null)" = "$$(pwd -P) $(OLDEST_AV)" \
     && $(OLDEST_PY) -c '' 2>/dev/null && echo yes)
 
-.PHONY: help demo test test-oldest lint e2e e2e-vfio bench install install-host installed-venv clean python unsound
+.PHONY: help demo test test-oldest lint e2e e2e-vfio bench compare install install-host installed-venv clean python unsound
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo 'make e2e       the slow tests'
 	@echo 'make e2e-vfio  the host'"'"'s helper in an emulated machine with VT-d: root, and ten minutes'
 	@echo 'make bench     speed, beside that of FFmpeg'"'"'s command line'
+	@echo 'make compare   FOLDER=path: the engine on your recordings, beside FFmpeg'"'"'s own ffprobe and ffmpeg'
 	@echo 'make install   as root: to $(PREFIX), with unit, user and settings; DESTDIR= and PREFIX= are honoured,'
 	@echo '               PYAV=wheel or PYAV=distribution says which PyAV, PYAV=auto looks at the GPU'
 	@echo 'make install-host   as root on the host: encoderd-host, with its unit and settings; no user, no PyAV of a GPU'
@@ -68,6 +69,9 @@ e2e-vfio: $(STAMP)
 
 bench: $(VENV)/bench
 	@$(PY) -m tests.bench $(ARGS)
+
+compare: $(VENV)/bench
+	@$(PY) -m tests.compare $(ARGS) $${FOLDER:+"$$FOLDER"}
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output

@@ -35,7 +35,9 @@ def made(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["test", "test-oldest", "demo", "lint", "e2e", "bench", "install", "install-host"])
+@pytest.mark.parametrize(
+    "target", ["test", "test-oldest", "demo", "lint", "e2e", "bench", "compare", "install", "install-host"]
+)
 @pytest.mark.parametrize(
     ("version", "too_old", "no_venv", "sentence"),
     [
@@ -64,7 +66,18 @@ def test_make_alone_says_what_there_is(tmp_path: Path) -> None:
     run = made(tmp_path)
 
     assert run.returncode == 0
-    for target in ("demo", "test", "test-oldest", "lint", "e2e", "bench", "install", "install-host", "clean"):
+    for target in (
+        "demo",
+        "test",
+        "test-oldest",
+        "lint",
+        "e2e",
+        "bench",
+        "compare",
+        "install",
+        "install-host",
+        "clean",
+    ):
         assert f"\nmake {target} " in "\n" + run.stdout
 
 
