@@ -80,6 +80,7 @@ MODULES = {
     "encode/tags": "pure",
     "encode/words": "pure",
     "encode/opening": "pure",
+    "encode/open_source": "acts",
     "encode/reading": "acts",
     "encode/reception": "acts",
     "encode/audio_configuration": "pure",

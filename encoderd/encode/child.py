@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ LOG_BYTES = 64 * 1024 * 1024
 
 def main() -> int:
     """Do one request; exit code 0 when a final message was sent."""
+    gc.disable()  # while there is nothing but imports
     parent = int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
@@ -55,6 +57,7 @@ def main() -> int:
             case EncodeRequest():
                 _encode(request, say)
             case TrialRequest():
+                gc.enable()
                 from encoderd.encode.trial import run_trial
 
                 _quiet_ffmpeg()
@@ -112,11 +115,20 @@ def _quiet_ffmpeg() -> None:
 
 
 def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
-    from encoderd.encode.engine import encode
+    os.nice(request.nice)
+    from encoderd.encode.open_source import OpenSource
 
     _quiet_ffmpeg()
+    rest = threading.Thread(target=importlib.import_module, args=("encoderd.encode.engine",), name="import")
+    rest.start()
+    try:
+        opened = OpenSource(request)
+    finally:
+        rest.join()
+    from encoderd.encode.engine import encode
+
     gc.freeze()  # what is imported stays: a collection has the encode's own objects to look at, and takes no time
-    os.nice(request.nice)
+    gc.enable()
     _prefer_for_oom()
     started_s = time.monotonic()
     bounded = False
@@ -128,7 +140,7 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
             _hush_ffmpeg(say_why=not bounded)  # each time: opening an encoder makes it talk again
             bounded = True
 
-    result = encode(request, say_on, _process_started_s())
+    result = encode(request, say_on, _process_started_s(), opened)
     say(Verified(findings=[finding.as_json() for finding in result.findings]))
     try:
         result.raise_if_unproven()

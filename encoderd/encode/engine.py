@@ -22,13 +22,12 @@ from encoderd.encode.finishing import finish_movie
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
 from encoderd.encode.memory import give_back_memory, keep_large_apart
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
+from encoderd.encode.open_source import OpenSource
 from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
-from encoderd.encode.probe import Recording, demuxed, open_recording
 from encoderd.encode.projection import Projection
 from encoderd.encode.receipt import Build, Made, Run, TimelineFacts, build
 from encoderd.encode.reception import Reception, counts_by_pid, note_reception, recorded_s
-from encoderd.encode.survey import survey
 from encoderd.encode.transcode import NOT_WANTED_REMEDY, Transcode, Transcoded
 from encoderd.encode.verify import decodes_all, judge
 from encoderd.encode.written import OutputFacts
@@ -76,27 +75,36 @@ _RECORDINGS_FAULT = frozenset({"source_read", "duration"})
 _ENCODERS_FAULT = frozenset({"frames", "decodes", "likeness"})
 
 
-def encode(request: EncodeRequest, say: Callable[[Message], None], process_started_s: float | None = None) -> Judged:
+def encode(
+    request: EncodeRequest,
+    say: Callable[[Message], None],
+    process_started_s: float | None = None,
+    opened: OpenSource | None = None,
+) -> Judged:
     """
-    Probe, look at the pictures, plan, transcode, read back, judge. `process_started_s` is on the monotonic clock.
+    Plan, transcode, read back, judge; before that open the recording, unless that was done. `opened` is closed.
+
+    `process_started_s` is on the monotonic clock; without it the encode begins now.
 
     Raises:
         EncodeFailed: with its kind; the partial file is left for the caller to remove.
     """
     started_s = time.monotonic()
-    with open_recording(request.source, request.size_bytes, request.mtime_ns) as recording:
+    with opened or OpenSource(request) as opened:
         try:
-            with demuxed(recording, request.programme) as source:
-                media = source.media
-                say(_probed(media))
-                chapters = read_chapters(Path(request.chapters)) if request.chapters else Chapters()
-                plan = make_plan(media, request, _looks(recording, media), source.examples, chapters)
-                give_back_memory()
-                pcr_pids = source.pcr_pids
-                transcode = Transcode(source, recording.fd, plan, request, say, process_started_s)
-                done = transcode.run()
-                reception = transcode.reception
+            source = opened.source
+            assert source is not None
+            media = source.media
+            say(_probed(media))
+            chapters = read_chapters(Path(request.chapters)) if request.chapters else Chapters()
+            plan = make_plan(media, request, opened.looks, source.examples, chapters)
+            give_back_memory()
+            pcr_pids = source.pcr_pids
+            transcode = Transcode(source, opened.recording.fd, plan, request, say, process_started_s)
+            done = transcode.run()
+            reception = transcode.reception
             del transcode, source  # with them go decoders, filters and encoders
+            opened.close_container()
             give_back_memory()
             keep_large_apart()
             if done.segments:
@@ -106,7 +114,7 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
             output, findings = _read_back(request, media, done, damage, say)
         finally:
             # Before all else, a failure's own words too: what was read while it changed proves nothing.
-            recording.check_unchanged()
+            opened.recording.check_unchanged()
     if output is not None:
         too_large = Projection(media.size_bytes, request.max_size_ratio).judge_final(output.size_bytes)
         if too_large and not blocking(findings):
@@ -140,11 +148,6 @@ def encode(request: EncodeRequest, say: Callable[[Message], None], process_start
         chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in done.plan.chapters],
     )
     return Judged(findings=findings, receipt=build(made, findings))
-
-
-def _looks(recording: Recording, media: MediaInfo) -> tuple[Any, ...]:
-    video = next((stream for stream in media.video if min(stream.width, stream.height) >= 2), None)
-    return () if video is None else survey(f"/proc/self/fd/{recording.fd}", media, video)
 
 
 def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, pcr_pids: tuple[int, ...]) -> Damage:
