@@ -1,13 +1,14 @@
 """
-When pictures are shown: film's repeats are left out and the rest spread, and gaps hold the last picture.
+When pictures are shown: film's repeats are left out, its pictures evenly spread, and gaps hold the last picture.
 
 Frames are VideoFrames in nv12, all in one time_base, in the order in which they are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av.filter
@@ -15,8 +16,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from encoderd.encode.closed_captions import CarriedCaptions
-from encoderd.encode.deinterlacing import CYCLE, Lines, difference, repeat_of
+from encoderd.encode.deinterlacing import CYCLE, FIELD_S, Lines, difference, fields_of, repeat_of
 
+#: Film's five pictures come at the rate; with repeat flags instead they are four, some a frame and a half apart.
+_IN_STEP = Fraction(5, 4)
 #: A step from picture to picture of more than so many of the recording's frames is a gap. Film that is sent as 24
 #: pictures a second with repeated fields has steps of one and a half.
 GAP_FRAMES = Fraction(8, 5)
@@ -37,6 +40,7 @@ class Showing:
 
     def __init__(self, source_rate: Fraction, *, decimated: bool, hold: bool) -> None:
         self._film = FilmCadence(source_rate) if decimated else None
+        self._even = EvenFilm()
         self._hold = HeldPictures(source_rate) if hold else None
 
     @property
@@ -56,7 +60,8 @@ class Showing:
         if self._film is None:
             shown = iter(() if frame is None else (frame,))
         else:
-            shown = self._film.drain() if frame is None else self._film.push(frame, film=film)
+            shown = self._even.spread(self._film.drain() if frame is None else self._film.push(frame, film=film))
+            shown = chain(shown, self._even.drain() if frame is None else ())
         for one in shown:
             if self._hold is not None:
                 yield from self._hold.before(one)
@@ -108,7 +113,7 @@ class FilmCadence:
         last = self._cycle[-1]
         if last.pts is None or frame.pts is None or not frame.time_base:
             return False
-        return 0 < (frame.pts - last.pts) * frame.time_base < GAP_FRAMES * self._frame_s
+        return 0 < (frame.pts - last.pts) * frame.time_base < _IN_STEP * self._frame_s
 
     def _complete(self) -> Iterator[VideoFrame]:
         cycle, repeat = self._cycle, repeat_of(self._differences)
@@ -127,6 +132,42 @@ class FilmCadence:
             self.captions.give(frame)
             number += 1
             yield frame
+
+
+class EvenFilm:
+    """
+    Spreads pictures that last two and three fields by turns: those that last three come half a field later.
+
+    That makes each last two and a half. Film with repeat flags is sent so; what is sent otherwise keeps its times.
+    """
+
+    def __init__(self) -> None:
+        self._held: VideoFrame | None = None
+        self._fields = (0, 0)  # that the two pictures before the held one lasted
+
+    def spread(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """Yield the pictures, each when the next one is there."""
+        for frame in frames:
+            yield from self._release(frame)
+
+    def drain(self) -> Iterator[VideoFrame]:
+        """Yield the last picture: what follows belongs to something else."""
+        yield from self._release(None)
+        self._fields = (0, 0)
+
+    def _release(self, following: VideoFrame | None) -> Iterator[VideoFrame]:
+        held, self._held = self._held, following
+        if held is None:
+            return
+        fields = 0
+        if following is not None and following.pts is not None and held.pts is not None and held.time_base:
+            fields = fields_of((following.pts - held.pts) * held.time_base)
+        older, before = self._fields
+        self._fields = before, fields
+        last_of_film = fields not in {2, 3} and (older, before) == (3, 2)
+        if held.pts is not None and held.time_base and (last_of_film or (fields == 3 and before != 3)):
+            held.pts += round(FIELD_S / 2 / held.time_base)
+        yield held
 
 
 def _luma(frame: VideoFrame) -> Lines:

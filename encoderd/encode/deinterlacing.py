@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from encoderd.encode.pictures import Look
+from encoderd.encode.pictures import FILM_RATES, Look
 
 Lines = npt.NDArray[Any]  # luma, lines × columns, signed so that differences fit
 
@@ -31,9 +32,13 @@ REPEATED_RATIO = 3.0
 PLACES_COMBED, PLACES_PROGRESSIVE = 2, 4
 #: A place has a say with so many pictures that show motion.
 LEAST_VERDICTS = 2
-#: Film is 4 of 5 pictures of these rates.
-FILM_RATES = frozenset({Fraction(30_000, 1001), Fraction(30)})
+#: Of so many pictures with a repeat, one goes.
 CYCLE = 5
+#: Film is shown in fields of this length, two and three by turns; times may be beside it by so much of one: containers
+#: that count in milliseconds round.
+FIELD_S, FIELD_SLACK = Fraction(1001, 60_000), Fraction(1, 4)
+#: Steps of two and three fields next to each other, of the five that a look has at most, that show film.
+LEAST_PULLDOWN = 3
 #: Mean difference per sample, in the block that differs most, below which two pictures are the same but for the noise
 #: of coding; and how much smaller than the next one a difference must be to mark a repeat.
 STILL_DIFFERENCE, REPEAT_RATIO = 4.0, 0.5
@@ -98,6 +103,12 @@ def deinterlacing(wish: str, looks: Sequence[Look], frame_rate: Fraction) -> Dei
     if wish == "frame":
         return Deinterlacing(method=Method.FRAME, why="by the flags, as asked")
     method = {"field": Method.FIELD, "ivtc": Method.IVTC}.get(wish, Method.FRAME)
+    film = [look for look in seen if look.pulldown]
+    enough = bool(film) if wish == "ivtc" else wish == "auto" and len(film) * 2 > len(seen)
+    if enough and frame_rate in FILM_RATES:
+        shown = float(frame_rate * (CYCLE - 1) / CYCLE)
+        why = f"film by its repeat flags at {len(film)} of {len(seen)} places: shown evenly at {shown:.3f}"
+        return Deinterlacing(method=Method.IVTC, parity=_parity(combed), decimated=True, why=why)
     unflagged = [look for look in combed if not look.interlaced]
     if len(unflagged) >= PLACES_COMBED and len(unflagged) > len([look for look in whole if not look.interlaced]):
         why = f"flagged progressive, but combed at {len(unflagged)} of {len(seen)} places: every picture"
@@ -212,6 +223,18 @@ def difference(one: Lines, other: Lines) -> float:
     along = apart[:lines, :columns].reshape(lines // BLOCK[0], BLOCK[0], columns).sum(axis=1, dtype=np.int32)
     blocks = along.reshape(lines // BLOCK[0], columns // BLOCK[1], BLOCK[1]).sum(axis=2, dtype=np.int32)
     return float(blocks.max()) / (BLOCK[0] * BLOCK[1])
+
+
+def fields_of(step_s: Fraction) -> int:
+    """Return how many fields of film a picture lasts that is shown for so many seconds; 0: no whole number of them."""
+    fields = round(step_s / FIELD_S)
+    return fields if abs(step_s / FIELD_S - fields) < FIELD_SLACK else 0
+
+
+def is_pulldown(steps_s: Sequence[Fraction]) -> bool:
+    """Whether the times between pictures are two and three fields by turns."""
+    lengths = [fields_of(step_s) for step_s in steps_s]
+    return sum({one, other} == {2, 3} for one, other in pairwise(lengths)) >= LEAST_PULLDOWN
 
 
 def repeat_of(differences: Sequence[float]) -> int | None:

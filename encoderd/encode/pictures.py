@@ -39,6 +39,10 @@ RATES = (
 )  # fmt: skip
 
 
+#: Film is 4 of 5 pictures of these rates.
+FILM_RATES = frozenset({Fraction(30_000, 1001), Fraction(30)})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Colours:
     """Primaries, transfer, matrix and range of pictures, as numbers."""
@@ -82,7 +86,8 @@ class Look:
     `interlaced` of them are flagged so, of these `top_first` top field first. The rest is what the pictures themselves
     say, each compared with those beside it: `tff` and `bff` are combed, `progressive` are not, `undetermined` show no
     motion. `repeated` have a field of the picture before, as telecined film has; `spots` are combed somewhere, which
-    is asked where no whole picture is. `spacing_s` is the usual time from picture to picture, 0 when unknown.
+    is asked where no whole picture is. `spacing_s` is the usual time from picture to picture, 0 when unknown; with
+    `pulldown` progressive pictures last two and three fields by turns, as film's repeat flags say.
     """
 
     at: float
@@ -97,6 +102,7 @@ class Look:
     repeated: int = 0
     spots: int = 0
     spacing_s: Fraction = Fraction(0)
+    pulldown: bool = False
 
     @property
     def combed(self) -> int:
@@ -171,17 +177,15 @@ def main_form(looks: Sequence[Look], video: VideoInfo) -> PictureForm:
     alike = [form for form in forms if (form.width, form.height) == (width, height)]
     if not aspect and not any(form.sample_aspect_ratio for form in forms):
         aspect = video.sample_aspect_ratio
-    spacings = [
-        look.spacing_s
-        for look in looks
-        if look.form is not None and look.spacing_s and (look.form.width, look.form.height) == (width, height)
+    placed = [
+        look for look in looks if look.form is not None and (look.form.width, look.form.height) == (width, height)
     ]
     return PictureForm(
         width=width,
         height=height,
         sample_aspect_ratio=aspect,
         pix_fmt=Counter(form.pix_fmt for form in alike).most_common(1)[0][0],
-        frame_rate=frame_rate(video.frame_rate, spacings),
+        frame_rate=_measured_rate(video.frame_rate, placed),
         colours=_most_told([form.colours for form in alike]),
         rotation=rotation,
         peak_nits=max(form.peak_nits for form in alike),
@@ -245,6 +249,14 @@ def inferred(form: PictureForm) -> Colours:
         matrix=usual.matrix if told.matrix == UNSPECIFIED else told.matrix,
         range=told.range or (FULL if form.pix_fmt.startswith("yuvj") else LIMITED),
     )
+
+
+def _measured_rate(guessed: Fraction, looks: Sequence[Look]) -> Fraction:
+    """Return the rate that the looks show; film with repeat flags is sent in 30 pictures a second, whatever is told."""
+    if sum(look.pulldown for look in looks) * 2 > len(looks):
+        told = (guessed, guessed * 5 / 4, guessed / 2)
+        return next((rate for rate in told if rate in FILM_RATES), Fraction(30_000, 1001))
+    return frame_rate(guessed, [look.spacing_s for look in looks if look.spacing_s])
 
 
 def frame_rate(guessed: Fraction, spacings_s: Sequence[Fraction]) -> Fraction:

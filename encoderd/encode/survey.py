@@ -25,7 +25,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, repeats_field, verdict
+from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, is_pulldown, repeats_field, verdict
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm
 from encoderd.encode.probe import DEMUXERS
@@ -162,8 +162,8 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
     last = frames[-1]
     alike = [frame for frame in frames if _same_form(frame, last)]
     times = [frame.pts * Fraction(frame.time_base) for frame in alike if frame.pts is not None and frame.time_base]
-    steps = sorted(later - earlier for earlier, later in pairwise(times) if later > earlier)
-    spacing_s = steps[len(steps) // 2] if steps else Fraction(0)
+    steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
+    spacing_s = sorted(steps)[len(steps) // 2] if steps else Fraction(0)
     pictures = [_luma(frame) for frame in alike]
     verdicts, repeated = _compared(pictures)
     return Look(
@@ -193,6 +193,7 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
         repeated=repeated,
         spots=_spots(pictures) if Verdict.TFF not in verdicts and Verdict.BFF not in verdicts else 0,
         spacing_s=spacing_s,
+        pulldown=is_pulldown(steps) and not {Verdict.TFF, Verdict.BFF} & set(verdicts),
     )
 
 

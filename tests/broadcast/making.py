@@ -22,6 +22,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from tests.broadcast.pulldown import fields_before, with_repeat_flags
 from tests.broadcast.transport import HZ, Unit
 
 NTSC, FILM, PAL = Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25)
@@ -55,7 +56,7 @@ class Part:
     rate: Fraction = NTSC
     size: tuple[int, int] = (256, 144)
     sample_aspect_ratio: Fraction = Fraction(1)
-    scan: str = "progressive"  # "tff", "bff", "film" (2:3 pulldown into tff; `rate` is the film's)
+    scan: str = "progressive"  # "tff", "bff", "film" (2:3 pulldown into tff; `rate` is the film's), "soft" (by flags)
     pix_fmt: str = "yuv420p"
     colours: tuple[int, int, int] = BT709
     options: tuple[tuple[str, str], ...] = ()
@@ -175,7 +176,9 @@ def _through_filters(part: Part, frames: Iterator[VideoFrame]) -> Iterator[Video
     chain = [source]
     if part.scan == "film":
         chain.append(graph.add("telecine", "first_field=top:pattern=23"))
-    chain.append(graph.add("setfield", {"progressive": "prog", "film": "tff"}.get(part.scan, part.scan)))
+    chain.append(
+        graph.add("setfield", {"progressive": "prog", "soft": "prog", "film": "tff"}.get(part.scan, part.scan))
+    )
     chain += [graph.add("format", f"pix_fmts={part.pix_fmt}"), graph.add("buffersink")]
     graph.link_nodes(*chain)
     graph.configure()
@@ -191,7 +194,13 @@ def _through_filters(part: Part, frames: Iterator[VideoFrame]) -> Iterator[Video
 
 
 def coded_rate(part: Part) -> Fraction:
-    return part.rate * 5 / 4 if part.scan == "film" else part.rate
+    return part.rate * 5 / 4 if part.scan in {"film", "soft"} else part.rate
+
+
+def _shown_at(part: Part, index: int) -> Fraction:
+    """When a coded picture is shown, in seconds after the part's first; `index` is -1 for a DTS before it."""
+    rate = coded_rate(part)
+    return fields_before(index) / (2 * rate) if part.scan == "soft" else index / rate
 
 
 def encoded_pictures(codec: str, parts: Sequence[Part]) -> list[Unit]:
@@ -206,10 +215,14 @@ def encoded_pictures(codec: str, parts: Sequence[Part]) -> list[Unit]:
             frame.pts, frame.time_base = number, 1 / rate
             packets += context.encode(frame)
         for packet in [*packets, *context.encode(None)]:
-            pts, dts = (round((piece.at_s + ticks * Fraction(packet.time_base)) * HZ) for ticks in _times(packet))
+            places = [round(ticks * Fraction(packet.time_base) * rate) for ticks in _times(packet)]
+            pts, dts = (round((piece.at_s + _shown_at(part, index)) * HZ) for index in places)
+            data = bytes(packet)
+            if part.scan == "soft" and codec == "mpeg2video":
+                data = with_repeat_flags(data, places[0])
             if units:  # at a splice to a lower rate the new part's first would be decoded before the old one's last
                 dts = min(pts, max(dts, units[-1].dts + HZ // 1000))
-            units.append(Unit(pts=pts, dts=dts, data=bytes(packet)))
+            units.append(Unit(pts=pts, dts=dts, data=data))
     return units
 
 
@@ -219,7 +232,7 @@ def _times(packet: Any) -> tuple[int, int]:
 
 def _encoder(codec: str, part: Part, rate: Fraction) -> Any:
     options = {"g": "12", "bf": "2"}
-    interlaced = part.scan != "progressive"
+    interlaced = part.scan not in {"progressive", "soft"}
     if codec == "mpeg2video":
         options |= {"b": "1500000", "maxrate": "3000000", "bufsize": "1000000"}
     elif codec == "libx264":

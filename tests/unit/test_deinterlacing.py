@@ -16,6 +16,7 @@ from encoderd.encode.deinterlacing import (
     deinterlacing,
     difference,
     has_combed_spot,
+    is_pulldown,
     repeat_of,
     repeats_field,
     verdict,
@@ -33,6 +34,7 @@ COMBED = Look(at=0.5, form=HD, frames=6, bff=4)
 WHOLE = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, progressive=4)
 TELECINED = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, progressive=2, tff=2, repeated=2)
 NOTHING = Look(at=0.5)
+PULLDOWN = replace(PROGRESSIVE, pulldown=True)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,11 @@ NOTHING = Look(at=0.5)
         ("auto", [WHOLE] * 7 + [replace(WHOLE, repeated=2)], Deinterlacing(method=Method.FRAME)),
         ("auto", [TELECINED] * 8, Deinterlacing(method=Method.FRAME)),
         ("ivtc", [TELECINED] * 8, Deinterlacing(method=Method.IVTC, parity="tff", decimated=True)),
+        ("auto", [PULLDOWN] * 5 + [INTERLACED] * 3, Deinterlacing(method=Method.IVTC, parity="tff", decimated=True)),
+        ("auto", [PULLDOWN] * 4 + [PROGRESSIVE] * 4, Deinterlacing(method=Method.FRAME)),
+        ("ivtc", [PULLDOWN] + [PROGRESSIVE] * 7, Deinterlacing(method=Method.IVTC, decimated=True)),
+        ("field", [PULLDOWN] * 8, Deinterlacing(method=Method.FRAME)),
+        ("off", [PULLDOWN] * 8, Deinterlacing(method=Method.OFF)),
     ],
 )
 def test_flags_decide_unless_the_pictures_prove_them_wrong(
@@ -74,6 +81,22 @@ def test_flags_decide_unless_the_pictures_prove_them_wrong(
 
     assert decision == replace(found, why="")
     assert found.why
+
+
+@pytest.mark.parametrize(
+    ("steps_ms", "film"),
+    [
+        ((33.37, 50.05, 33.37, 50.05, 33.37, 50.05), True),
+        ((33, 50, 34, 50, 33, 50), True),  # Matroska's milliseconds
+        ((50, 83, 33, 50, 83, 33), False),  # pictures are missing: too little is left
+        ((33.37,) * 6, False),
+        ((40,) * 6, False),
+        ((50.05,) * 6, False),
+        ((), False),
+    ],
+)
+def test_film_is_known_by_its_steps(steps_ms: tuple[float, ...], film: bool) -> None:
+    assert film is is_pulldown([Fraction(step) / 1000 for step in steps_ms])
 
 
 @pytest.mark.parametrize(

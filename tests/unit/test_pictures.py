@@ -115,6 +115,23 @@ def test_measured_times_correct_the_container_s_guess(
 
 
 @pytest.mark.parametrize(
+    ("guessed", "rate"),
+    [
+        (NTSC, NTSC),
+        (Fraction(24_000, 1001), NTSC),
+        (Fraction(24), Fraction(30)),
+        (Fraction(60_000, 1001), NTSC),
+        (Fraction(0), NTSC),
+    ],
+)
+def test_film_with_repeat_flags_is_sent_in_thirty_pictures(guessed: Fraction, rate: Fraction) -> None:
+    """Whatever the container counts: the film's pictures, the frames on the air, or the fields."""
+    looks = [replace(look(HD), spacing_s=Fraction(1001, 20_000), pulldown=True)] * 5 + [look(HD)] * 3
+
+    assert rate == main_form(looks, replace(VIDEO, frame_rate=guessed)).frame_rate
+
+
+@pytest.mark.parametrize(
     ("form", "colours"),
     [
         (HD, HIGH_DEFINITION),
