@@ -222,7 +222,9 @@ def _spots(pictures: list[Lines]) -> int:
 
 
 def _luma(frame: VideoFrame) -> Lines:
-    """Return some columns of the first plane, in whole lines; of deeper samples the upper 8 bits."""
+    """Return some columns of the luma, in whole lines; of deeper samples the upper 8 bits."""
+    if not _luma_is_a_plane(frame.format):
+        frame = frame.reformat(format="gray")
     plane: Any = frame.planes[0]
     component = frame.format.components[0]
     deep = component.bits > 8
@@ -231,6 +233,12 @@ def _luma(frame: VideoFrame) -> Lines:
     )
     columns = rows[: frame.height, : frame.width : COLUMN_STEP]
     return (columns.astype(np.uint16) >> (component.bits - 8)).astype(np.int16)
+
+
+def _luma_is_a_plane(form: Any) -> bool:
+    """Whether the first plane is luma alone, 8 to 16 bits in our byte order: no RGB, nothing packed, no palette."""
+    component = form.components[0]
+    return bool(form.is_planar and component.is_luma and 8 <= component.bits <= 16 and not form.is_big_endian)
 
 
 def _top_first(frames: list[VideoFrame]) -> int:

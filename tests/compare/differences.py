@@ -44,7 +44,8 @@ def _encoded(theirs: Media, ours: Ours, output: Media) -> Iterator[str]:
     damage = receipt["damage"]
     lost_s = damage["ratio"] * receipt["duration_s"]
     method = receipt["video"]["deinterlace"]
-    matching = pictures.compare(theirs.pictures, output.pictures, method, lost_s)
+    mapped = tracks.is_hdr(theirs.pictures) and not tracks.is_hdr(output.pictures)
+    matching = pictures.compare(theirs.pictures, output.pictures, method, lost_s, mapped)
     yield from matching.differences
     yield from _brightness(theirs, output, matching)
     yield from tracks.looks(theirs.pictures, output.pictures)
@@ -61,7 +62,9 @@ def _claims(theirs: Media, ours: Ours, output: Media) -> Iterator[str]:
     errors = sum(sound.errors for sound in theirs.sounds.values())
     errors += theirs.pictures.errors if theirs.pictures else 0
     lost = sum(one["lost"] + one["errors"] + one["scrambled"] for one in ours.receipt["continuity"])
-    if text and not errors and not lost:  # of which FFmpeg says nothing, and any counter of packets does
+    holes_s = sum(sound.end_s - sound.begin_s - sound.length_s for sound in theirs.sounds.values() if sound.pieces)
+    # FFmpeg says nothing of packets that are missing, nor of holes in the sound's times.
+    if text and not errors and not lost and holes_s < 0.01:
         yield f"damage is told ({text}) and FFmpeg has no error"
     if output.pictures and output.pictures.errors:
         yield f"our output has errors: {output.pictures.words}"
@@ -72,7 +75,7 @@ def _claims(theirs: Media, ours: Ours, output: Media) -> Iterator[str]:
 
 def _brightness(theirs: Media, output: Media, matching: Matching) -> Iterator[str]:
     assert theirs.pictures is not None and output.pictures is not None
-    if any(name in colour for colour in theirs.pictures.colours for name in tracks.HDR) or not matching.stretches:
+    if tracks.is_hdr(theirs.pictures) or not matching.stretches:
         return
     there, here = (float(np.median(side.luma.mean(1))) for side in (theirs.pictures, output.pictures))
     if abs(there - here) > BRIGHT:

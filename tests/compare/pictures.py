@@ -8,7 +8,7 @@ our times must be theirs plus one constant.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -63,9 +63,9 @@ class Matching:
         return min(self.stretches, key=away).offset_s if self.stretches else 0.0
 
 
-def compare(theirs: Pictures, ours: Pictures, method: str, lost_s: float) -> Matching:
+def compare(theirs: Pictures, ours: Pictures, method: str, lost_s: float, mapped: bool = False) -> Matching:
     """
-    Match by times, then look whether it is the same picture.
+    Match by times, then look whether it is the same picture; where tones were `mapped`, by what is lighter than what.
 
     `method` is how we deinterlaced ("field" gives two for each, "ivtc" four for five); `lost_s` is what the receipt
     calls damaged or missing, in seconds: so much may be missing.
@@ -73,6 +73,8 @@ def compare(theirs: Pictures, ours: Pictures, method: str, lost_s: float) -> Mat
     source, target = _timed(theirs.at_s, theirs.step_s), ours.at_s
     if not len(source) or not len(target):
         return Matching(stretches=[], differences=[f"{len(source)} pictures there, {len(target)} here"])
+    if mapped:
+        theirs, ours = (replace(side, luma=_ranked(side.luma)) for side in (theirs, ours))
     step_s = theirs.step_s
     stretches: list[Stretch] = []
     for first, last in _unbroken(source):
@@ -175,6 +177,12 @@ def _steps(target: Times) -> Iterator[str]:
     backwards = int((np.diff(target) <= 0).sum())
     if backwards:
         yield f"{backwards} of our pictures are not later than the one before"
+
+
+def _ranked(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each row's samples by their place from dark to light, 0…255."""
+    places = luma.argsort(1, kind="stable").argsort(1, kind="stable")
+    return np.asarray(places * 255 // luma.shape[1], np.uint8)
 
 
 def _likeness(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:

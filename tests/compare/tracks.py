@@ -130,7 +130,7 @@ def container(theirs: Media, output: Media, offset_s: float) -> Iterator[str]:
             yield f"chapters moved or renamed: {moved[:3]}"
     tags, ours = _tags(theirs.format), _tags(output.format)
     for name in TAGS:
-        if tags.get(name) and tags[name] != ours.get(name):
+        if tags.get(name) and tags[name] not in ours.get(name, ""):  # ours may say more
             yield f"{name} “{tags[name][:60]}” there, “{ours.get(name, '')[:60]}” here"
 
 
@@ -157,7 +157,7 @@ def looks(theirs: Pictures, ours: Pictures) -> Iterator[str]:
     if len(ours.shapes) > 1:
         yield f"our pictures change their shape: {[str(shape) for shape in ours.shapes]}"
     one, other = _colours(theirs), _colours(ours)
-    hdr = one.get("trc") in HDR and other.get("trc") == "bt709"
+    hdr = is_hdr(theirs) and other.get("trc") == "bt709"
     changed = [name for name, value in one.items() if value != "unknown" and value != other.get(name) and not hdr]
     changed = [name for name in changed if name != "range" and one[name] not in ("gbr", "reserved")]  # brightness tells
     if changed:
@@ -176,3 +176,7 @@ def looks(theirs: Pictures, ours: Pictures) -> Iterator[str]:
 def _colours(pictures: Pictures) -> dict[str, str]:
     first = next(iter(pictures.colours), "")
     return dict(part.split(":", 1) for part in first.split() if ":" in part)
+
+
+def is_hdr(pictures: Pictures) -> bool:
+    return _colours(pictures).get("trc") in HDR

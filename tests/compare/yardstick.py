@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.compare.facts import SOUND_HZ, THUMB, Json, Media, Pictures, Shape, Sound
 
@@ -127,7 +126,7 @@ class Yardstick:
         filters = f"ashowinfo@heard,aresample={SOUND_HZ}:ochl=mono:osf=s16"
         with tempfile.NamedTemporaryFile(prefix="encoderd-compare-") as raw:
             lines = self._decode(path, index, ["-af", filters, "-f", "s16le", raw.name])
-            samples: NDArray[np.float32] = np.fromfile(raw.name, np.int16) / np.float32(32768)
+            samples = np.asarray(np.fromfile(raw.name, np.int16) / np.float32(32768), np.float32)
         pieces, base_s, begin_s, end_s, first, last = [], 0.0, float("nan"), 0.0, 0.0, 0.0
         for line in _of("ashowinfo@heard", lines):
             if found := _BASE.search(line):

@@ -7,12 +7,14 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Look, frame_rate
 from encoderd.encode.probe import demuxed, open_recording
-from encoderd.encode.survey import PLACES, survey
+from encoderd.encode.survey import PLACES, _luma, survey
 from tests.encoding import noisy, only, retimed, scrambled
 from tests.filmed import RATE, Film
 
@@ -124,6 +126,24 @@ def test_a_video_under_another_pid_is_found(tmp_path: Path) -> None:
     moved = VideoInfo(**{name: getattr(other, name) for name in other.__dataclass_fields__} | {"pid": 0x999})
 
     assert 320 in sizes(survey(str(path), media, moved))
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["yuv420p", "nv12", "yuv422p10le", "yuv420p10be", "gray", "yuyv422", "rgb24", "gbrp", "rgb555le", "rgb565be",
+     "bgr8", "monow", "rgb48le", "gbrpf32le"],
+)  # fmt: skip
+def test_luma_is_found_in_pictures_of_any_form(form: str) -> None:
+    """A field of light lines between dark ones, however it is stored: combing is seen in nothing else."""
+    lines = np.full((96, 64), 40, np.uint8)
+    lines[:64:2] = 200
+    planes = np.concatenate([lines, np.full((48, 64), 128, np.uint8)])
+    stored = VideoFrame.from_ndarray(planes, format="yuv420p").reformat(format=form)
+    found = _luma(stored)
+
+    assert found.shape[0] == 96
+    assert (found[0:64:2].mean() - found[1:64:2].mean()) > 120
+    assert abs(found[1:64:2].mean() - found[64:].mean()) < 20
 
 
 def test_a_survey_of_hd_takes_no_time(tmp_path: Path) -> None:

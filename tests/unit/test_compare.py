@@ -152,6 +152,17 @@ def test_what_was_changed_is_seen(changed: Media, word: str) -> None:
     assert [line for line in differing if word in line], differing
 
 
+def test_tones_may_be_mapped_and_pictures_may_not_be_others() -> None:
+    """High dynamic range becomes BT.709: every luma is another, light stays lighter than dark."""
+    assert THERE.pictures is not None
+    there = replace(THERE, pictures=replace(THERE.pictures, colours={"range:tv trc:smpte2084": 200}))
+    luma = (255 * (HERE.pictures.luma / 255.0) ** 3).astype(np.uint8)  # type: ignore[union-attr]
+    mapped = {"range:tv space:bt709 primaries:bt709 trc:bt709": 200}
+
+    assert found(shown(luma=luma, colours=mapped), there) == []
+    assert "are not like theirs" in " ".join(found(shown(luma=255 - luma, colours=mapped), there))
+
+
 def test_a_track_and_captions_that_are_gone_are_named() -> None:
     subtitle = {"index": 3, "codec_type": "subtitle", "codec_name": "dvb_subtitle", "nb_read_packets": "9"}
     there = replace(THERE, streams=[*THERE.streams, subtitle])
