@@ -11,6 +11,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "encode/form_encoder",
         "encode/joined_input",
         "encode/muxer",
+        "encode/open_source",
         "encode/playback",
         "encode/probe",
         "encode/reading",
@@ -325,12 +327,18 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 MOST_LINES = 400
 
 
+@cache
 def modules_in(package: Path) -> dict[str, Path]:
     return {path.relative_to(package).with_suffix("").as_posix(): path for path in sorted(package.rglob("*.py"))}
 
 
-def imports_of(path: Path, package: Path) -> Iterator[str]:
-    """Yield the dotted names that a module imports, at the top or inside a function; relative ones made absolute."""
+@cache
+def imports_of(path: Path, package: Path) -> tuple[str, ...]:
+    """Return the dotted names that a module imports, at the top or inside a function; relative ones made absolute."""
+    return tuple(_imports_of(path, package))
+
+
+def _imports_of(path: Path, package: Path) -> Iterator[str]:
     place = [package.name, *path.relative_to(package).with_suffix("").parts]
     for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
