@@ -22,7 +22,10 @@ from encoderd.settings_errors import explain, unknown_environment
 from encoderd.settings_rules import DEFAULT_QUALITY, contradiction, overridden
 
 DEFAULT_FILE = Path("/etc/encoderd/encoderd.toml")
-EXTENSIONS = ["ts", "m2ts", "mts", "mpg", "mpeg", "vob", "mp4", "mkv", "mov", "avi", "wtv", "dvr-ms", "flv", "webm"]
+EXTENSIONS = [
+    "ts", "m2ts", "mts", "m2t", "tp", "trp", "rec", "mpg", "mpeg", "vob", "mp4", "m4v", "3gp", "mkv", "mov", "avi",
+    "wtv", "dvr-ms", "flv", "webm",
+]  # fmt: skip
 #: The levels of H.264. Source: ITU-T H.264, table A-1.
 LEVELS = tuple(f"{major}.{minor}" for major, minors in enumerate((3, 2, 2, 2, 2, 2), 1) for minor in range(minors + 1))
 SIDECARS = (".program.txt", ".err", ".ass", ".srt", ".chapter.txt")

@@ -75,6 +75,7 @@ MODULES = {
     "encode/ac3": "pure",
     "encode/audio": "acts",
     "encode/audio_examples": "pure",
+    "encode/containers": "pure",
     "encode/contents": "acts",
     "encode/dispositions": "pure",
     "encode/languages": "pure",

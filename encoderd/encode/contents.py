@@ -86,7 +86,17 @@ def media_info(
         service=service or Service(),
         metadata=words.of_source(dict(container.metadata)),
         chapters=chapters.chapters,
+        announced={} if programme is None else announced(programme.tracks),
     )
+
+
+def announced(tracks: Sequence[Track]) -> dict[int, str]:
+    """Return what a programme's tables say of each PID, as people read it: "ac3, jpn"."""
+    return {
+        pid: ", ".join([track.codec or str(track.kind), *filter(None, [track.language])])
+        for track in tracks
+        for pid in track.pids
+    }
 
 
 def _tracks(container: InputContainer, tracks: Sequence[Track]) -> list[tuple[list[Stream], Track | None]]:

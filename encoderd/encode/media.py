@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -116,6 +116,7 @@ class MediaInfo:
 
     `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.
     `metadata` are the container's own words, `chapters` its chapters, their times on the source's clock.
+    `announced` are the PIDs that the programme's tables name, each with its codec and languages for people.
     `scrambled_ratio` is the share (0…1) of packets that are encrypted; `programme` is 0 where there are none.
     """
 
@@ -134,3 +135,17 @@ class MediaInfo:
     service: Service = field(default_factory=Service)
     metadata: Mapping[str, str] = field(default_factory=dict)
     chapters: tuple[Chapter, ...] = ()
+    announced: Mapping[int, str] = field(default_factory=dict)
+
+
+def never_sent(media: MediaInfo, sent: Collection[int]) -> dict[int, str]:
+    """
+    Return {PID: sentence} of what the tables announce and the recording has no packet of: nothing is lost by it.
+
+    `sent` are the PIDs with packets in all of the recording; empty where none were counted.
+    """
+    return {
+        pid: f"no packet of PID {pid:#x} ({named}) is in the recording"
+        for pid, named in (media.announced.items() if sent else ())
+        if pid not in sent
+    }

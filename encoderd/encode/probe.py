@@ -20,9 +20,10 @@ from av.container import InputContainer
 
 from encoderd.encode import transport_stream
 from encoderd.encode.audio_examples import audio_examples
+from encoderd.encode.containers import Lack, describe, encrypted
 from encoderd.encode.contents import is_known, media_info
 from encoderd.encode.elementary_streams import Kind
-from encoderd.encode.failures import crashed, rejected, source_changed
+from encoderd.encode.failures import EncodeFailed, crashed, rejected, source_changed
 from encoderd.encode.joined_input import PLACE_BYTES, joining_prefix, open_joined
 from encoderd.encode.media import MediaInfo, Service
 from encoderd.encode.programmes import Choice, choose, late_pids, layout, with_components
@@ -47,6 +48,11 @@ MAX_SCRAMBLED_RATIO = 0.5
 #: What a disk, a share or the kernel says when it cannot read; everything else that FFmpeg says is about the content.
 READ_ERRORS = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN})
 
+USELESS = Lack(
+    "it is a transport stream without usable streams",
+    "Play it; if a player shows nothing either, look into the recorder's log.",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
@@ -58,6 +64,10 @@ class Recording:
     mtime_ns: int
     device: int
     inode: int
+
+    def read(self, at: int, length: int) -> bytes:
+        """Return bytes of the file, fewer at its end."""
+        return os.pread(self.fd, length, at)
 
     def check_unchanged(self) -> None:
         """
@@ -171,6 +181,9 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
         places = _places(recording, head)
     except OSError as error:
         raise _unreadable(recording.path, error) from error
+    hidden = encrypted(head, recording.read)
+    if hidden is not None:
+        raise rejected(f"This recording cannot be read: {hidden.what}.", remedy=hidden.remedy)
     choice, told = _chosen(places, programme)
     scrambled = _scrambled_ratio(places, choice)
     if scrambled > MAX_SCRAMBLED_RATIO:
@@ -297,14 +310,21 @@ def _open(recording: Recording, head: bytes, prefix: bytes) -> InputContainer:
         except (av.error.FFmpegError, OSError) as error:
             if error.errno in READ_ERRORS:
                 _read_through(recording)
-            raise rejected(
-                f"This is not a recording that can be read: {describe(head)} (FFmpeg: {error.strerror or error}).",
-                remedy="If it plays elsewhere, report it; else delete it or look into the recorder's log.",
-            ) from error
+            raise _no_recording(recording, head, f" (FFmpeg: {error.strerror or error})") from error
         if all(is_known(stream) for stream in container.streams):
             break
     assert container is not None
+    if not container.streams:
+        container.close()
+        raise _no_recording(recording, head)
     return container
+
+
+def _no_recording(recording: Recording, head: bytes, said: str = "") -> EncodeFailed:
+    """What FFmpeg does not open, or finds nothing in; `said` are its words."""
+    shape = packet_shape(head[: 188 * 64])
+    lack = describe(head, recording.read) if shape is None else USELESS
+    return rejected(f"This is not a recording that can be read: {lack.what}{said}.", remedy=lack.remedy)
 
 
 def _read_through(recording: Recording) -> None:
@@ -319,21 +339,3 @@ def _read_through(recording: Recording) -> None:
             os.pread(recording.fd, HEAD_BYTES, at)
     except OSError as error:
         raise _unreadable(recording.path, error) from error
-
-
-def describe(head: bytes) -> str:
-    """Say in words what a file that is no recording looks like, from its first bytes."""
-    text = head[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text.startswith(b"#EXTM3U"):
-        return "it is a playlist (M3U)"
-    if text.startswith(b"ffconcat"):
-        return "it is a concat script"
-    if text.startswith((b"<?xml", b"<MPD", b"<")):
-        return "it is XML or HTML"
-    if text.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")):
-        return "it is a picture"
-    if text and all(byte in b"\t\r\n" or 32 <= byte < 127 or byte >= 128 for byte in text) and b"\n" in text:
-        return "it is text"
-    if packet_shape(head[: 188 * 64]) is not None:
-        return "it is a transport stream without usable streams"
-    return "its first bytes are those of no container that recorders write"

@@ -46,7 +46,7 @@ class Projection:
         if not self._limit_bytes:
             return None
         if written_bytes >= self._limit_bytes:
-            return self._sentence(f"it is {_mib(written_bytes)} already")
+            return self._sentence(f"it is {_size(written_bytes)} already")
         self._add(read_bytes, written_bytes)
         share = min(1.0, read_bytes / self._source_bytes)
         if share < FIRST_RATIO or out_time_s < FIRST_S or not self._rates:
@@ -57,13 +57,13 @@ class Projection:
         margin = 1 + MARGIN * (1 - share) / (1 - FIRST_RATIO)
         if projected_bytes < self._limit_bytes * margin:
             return None
-        return self._sentence(f"after {share:.0%} of the recording it looks like {_mib(projected_bytes)}")
+        return self._sentence(f"after {share:.0%} of the recording it looks like {_size(projected_bytes)}")
 
     def judge_final(self, output_bytes: int) -> str | None:
         """Return why a finished output is not wanted, None when it is."""
         if not self._limit_bytes or output_bytes < self._limit_bytes:
             return None
-        return self._sentence(f"it is {_mib(output_bytes)}")
+        return self._sentence(f"it is {_size(output_bytes)}")
 
     def _add(self, read_bytes: int, written_bytes: int) -> None:
         read = read_bytes - self._read_bytes
@@ -73,8 +73,8 @@ class Projection:
 
     def _sentence(self, what: str) -> str:
         limit = "its recording" if self._ratio == 1 else f"{self._ratio:g} × its recording"
-        return f"The output is not smaller than {limit}: {what}, the limit is {_mib(self._limit_bytes)}"
+        return f"The output is not smaller than {limit}: {what}, the limit is {_size(self._limit_bytes)}"
 
 
-def _mib(size_bytes: float) -> str:
-    return f"{size_bytes / 2**20:.1f} MiB"
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 2**20:.1f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.1f} KiB"

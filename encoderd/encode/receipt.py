@@ -36,6 +36,8 @@ MOST_LISTED = 100
 _RAW = frozenset(
     {"places", "pace", "discontinuity_count", "gap_count", "outlier_count", "duplicate_count", "largest_skew_s"}
 )
+#: What the recording's own part of the receipt leaves to others.
+_TOLD_ELSEWHERE = frozenset({"service", "programme", "announced"})
 _COLOURS = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 
@@ -114,7 +116,7 @@ def build(made: Made, findings: Sequence[Finding]) -> dict[str, Any]:
         "asked": asdict(request),
         "granted": facts.granted,
         "differences": differences(plan.video.asked, facts.granted),
-        "source": {name: value for name, value in asdict(media).items() if name not in {"service", "programme"}},
+        "source": {name: value for name, value in asdict(media).items() if name not in _TOLD_ELSEWHERE},
         "programme": media.programme,
         "service": asdict(media.service),
         "plan": {"audio": [_audio_plan(audio) for audio in plan.audio], "notes": list(plan.notes)},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 
 from encoderd.encode import granted
 from encoderd.encode.damage import Damage
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
-from encoderd.encode.media import MediaInfo
+from encoderd.encode.media import MediaInfo, never_sent
 from encoderd.encode.pictures import HDR
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.tags import judge_tags
@@ -57,7 +57,7 @@ def judge(
     proof: ProofFacts | None = None,
 ) -> list[Finding]:
     """Return all findings; a FAIL among them means that the file must not be published."""
-    streams = _streams(media, plan, facts, output)
+    streams = _streams(media, plan, facts, output, {} if damage is None else damage.by_pid)
     found = _pictures_and_sound(output)
     if len(found) != 1 + len(plan.audio):  # nothing else can be compared
         return [streams]
@@ -105,7 +105,10 @@ def verdict(findings: Iterable[Finding]) -> Verdict:
     return max(on_output, key=list(Verdict).index, default=Verdict.PASS)
 
 
-def _streams(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> Finding:
+def _streams(
+    media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts, sent: Collection[int]
+) -> Finding:
+    """`sent` are the PIDs that the transport stream has packets of; empty where none were counted."""
     kept = {audio.index for audio in plan.audio}
     copied = {"aac_latm": "aac"}  # without its wrapping
     wanted = ["h264", *(copied.get(audio.codec, audio.codec) if audio.copied else "aac" for audio in plan.audio)]
@@ -126,12 +129,22 @@ def _streams(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: 
             f"pictures are {output.width}×{output.height}, planned were {plan.video.width}×{plan.video.height}",
             _AGAIN,
         )
-    lost = [f"audio stream {audio.index} ({audio.codec})" for audio in media.audio if audio.index not in kept]
-    lost += [other for other in media.other if other.startswith("unknown audio")]
+    absent = {} if facts.read_error else never_sent(media, sent)
+    lost = [
+        f"audio stream {audio.index} ({audio.codec})"
+        for audio in media.audio
+        if audio.index not in kept and audio.pid not in absent
+    ]
+    lost += [
+        other
+        for other in media.other
+        if other.startswith("unknown audio") and not any(other.endswith(f"pid {pid:#x})") for pid in absent)
+    ]
+    text = "; ".join([_list(found), *absent.values()])
     if lost:
-        text = f"{_list(found)}; left out: {', '.join(lost)}, which cannot be decoded"
+        text += f"; left out: {', '.join(lost)}, which cannot be decoded"
         return warned("streams", text, "Play the recording; when that sound is needed, keep the recording.")
-    return passed("streams", _list(found))
+    return passed("streams", text)
 
 
 def _frames(facts: TranscodeFacts, output: OutputFacts) -> Finding:

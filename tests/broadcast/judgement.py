@@ -242,6 +242,8 @@ def untold(receipt: dict[str, Any], truth: Truth) -> list[str]:
         doubts = {one["check"] for one in receipt["findings"] if one["verdict"] != "pass"}
         if doubts != set(truth.doubts):
             found.append(f"the findings with a doubt are {sorted(doubts)}, not {sorted(truth.doubts)}")
+    findings = [f"{finding['check']}: {finding['evidence']}" for finding in receipt["findings"]]
+    found += [f"no finding says {words!r}: {findings}" for words in truth.says if words not in "; ".join(findings)]
     sound = not (truth.lost or truth.missing)
     found += [f"the receipt tells of {name}: {facts[name]}"
               for name in ("gaps",) if sound and name not in truth.tells and facts.get(name)]  # fmt: skip

@@ -36,7 +36,8 @@ class Truth:
 
     In the windows `lost` pictures and sounds may be missing or spoilt; outside of them `missing` pictures may, and
     `unread` be spoilt. `shapes` are the display aspect ratios of `pieces`. `tells` are the lists and counts of the
-    receipt's facts that must say something, `rejected` is a word of the reason where there is no output.
+    receipt's facts that must say something, `rejected` is a word of the reason where there is no output. `says` are
+    words of the findings.
     """
 
     pieces: tuple[Piece, ...]
@@ -63,6 +64,7 @@ class Truth:
     words: tuple[tuple[str, str], ...] = ()
     #: Findings that have a doubt, and forbid the recording's disposal. None: nobody looks.
     doubts: tuple[str, ...] | None = None
+    says: tuple[str, ...] = ()
 
     @property
     def events(self) -> list[Event]:

@@ -162,7 +162,9 @@ def test_codecs_that_nobody_knows_are_left_out(
 
 def test_an_mp4_without_its_index_is_rejected(tmp_path: Path, mp4: bytes) -> None:
     """A recorder that was switched off in mid-recording leaves this."""
-    assert "not a recording that can be read" in rejected(tmp_path, mp4[: mp4.rindex(b"moov") - 4])
+    message = rejected(tmp_path, mp4[: mp4.rindex(b"moov") - 4])
+
+    assert "not a recording that can be read: it is an MP4 or MOV without its index (moov)" in message
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])

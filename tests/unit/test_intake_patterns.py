@@ -20,6 +20,7 @@ SHIPPED = NamePatterns(WatchSettings.model_fields["include"].default, IGNORED)
         ("番組 第1話.m2ts", True),
         ("two\nlines.ts", True),
         ("\udcff\udcfe.ts", True),
+        *((f"news.{ending}", True) for ending in ("m2t", "tp", "TRP", "rec", "m4v", "3gp")),
         (".ts", False),  # a hidden file
         (".hidden.ts", False),
         ("news.ts.part", False),

@@ -98,3 +98,9 @@ def test_the_sentence_says_what_and_how_much() -> None:
         "The output is not smaller than 0.5 × its recording: after 10% of the recording it looks like 100.0 MiB, "
         "the limit is 50.0 MiB"
     )
+
+
+def test_a_small_recording_is_told_in_kib() -> None:
+    assert Projection(100 * 2**10, 0.5).judge_final(60 * 2**10) == (
+        "The output is not smaller than 0.5 × its recording: it is 60.0 KiB, the limit is 50.0 KiB"
+    )
