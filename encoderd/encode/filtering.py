@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from encoderd.encode.cadence import GAP_FRAMES, Showing
 from encoderd.encode.deinterlacing import Method
 from encoderd.encode.pictures import UNSPECIFIED, WIDEST_SAMPLE, PictureForm
-from encoderd.encode.pyav import shown_at
+from encoderd.encode.pyav import orientation, shown_at
 from encoderd.encode.tonemapping import cube
 from encoderd.encode.video_plan import (
     VIDEO_TIME_BASE,
@@ -86,6 +86,7 @@ class Filters:
         self._form: PictureForm | None = None
         self._lens = Lens()
         self._seen: tuple[tuple[int, int], Fraction | None] = ((0, 0), None)  # size, and the aspect told with it
+        self._orientation = (0, False)  # rotation, mirrored
         self._film = False
         self._progressive_run = 0
         self._last: tuple[int | None, bool] = (None, False)  # pts, interlaced
@@ -144,7 +145,7 @@ class Filters:
             frame.color_primaries, frame.color_trc = self._plan.color_primaries, self._plan.color_trc
         size = (frame.width, frame.height)
         if frame.key_frame or size != self._seen[0]:  # headers stand before key frames
-            self._seen = size, self._lens.aspect(frame)
+            self._seen, self._orientation = (size, self._lens.aspect(frame)), orientation(frame)
         aspect = aspect_of(self._plan, size, self._seen[1])
         return PictureForm(
             width=frame.width,
@@ -152,7 +153,8 @@ class Filters:
             sample_aspect_ratio=aspect,
             pix_fmt=frame.format.name,
             colours=colours,
-            rotation=int(frame.rotation),
+            rotation=self._orientation[0],
+            mirrored=self._orientation[1],
         )
 
     def _refuse(self) -> None:

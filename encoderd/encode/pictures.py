@@ -64,8 +64,8 @@ LINES_525 = Colours(primaries=6, transfer=6, matrix=6, range=LIMITED)
 class PictureForm:
     """
     What a picture is like: size in pixels as decoded; `sample_aspect_ratio` 0 when untold; `frame_rate` in pictures per
-    second, 0 when unknown; `rotation` in degrees anticlockwise that a player turns it by; `peak_nits` in cd/m² of the
-    screen that high dynamic range was graded on, 0 when untold.
+    second, 0 when unknown; `rotation` in degrees anticlockwise that a player turns it by, after it is `mirrored` top to
+    bottom; `peak_nits` in cd/m² of the screen that high dynamic range was graded on, 0 when untold.
     """
 
     width: int
@@ -75,6 +75,7 @@ class PictureForm:
     frame_rate: Fraction = Fraction(0)
     colours: Colours = Colours()
     rotation: int = 0
+    mirrored: bool = False
     peak_nits: int = 0
 
 
@@ -129,7 +130,7 @@ def shown(form: PictureForm) -> Shown:
     aspect = form.sample_aspect_ratio
     if not 1 / WIDEST_SAMPLE <= aspect <= WIDEST_SAMPLE:
         aspect = Fraction(1)
-    if form.rotation % 180:
+    if form.rotation % 180 == 90:
         width, height, aspect = height, width, 1 / aspect
     return Shown(width=width, height=height, sample_aspect_ratio=aspect)
 
@@ -172,8 +173,12 @@ def main_form(looks: Sequence[Look], video: VideoInfo) -> PictureForm:
     forms = [look.form for look in looks if look.form is not None]
     if not forms:
         return _told_form(video)
-    shapes = Counter((form.width, form.height, form.sample_aspect_ratio, form.rotation) for form in forms)
-    width, height, aspect, rotation = max(shapes, key=lambda shape: (shapes[shape], shape[0] * shape[1], shape[2]))
+    shapes = Counter(
+        (form.width, form.height, form.sample_aspect_ratio, form.rotation, form.mirrored) for form in forms
+    )
+    width, height, aspect, rotation, mirrored = max(
+        shapes, key=lambda shape: (shapes[shape], shape[0] * shape[1], shape[2])
+    )
     alike = [form for form in forms if (form.width, form.height) == (width, height)]
     if not aspect and not any(form.sample_aspect_ratio for form in forms):
         aspect = video.sample_aspect_ratio
@@ -188,6 +193,7 @@ def main_form(looks: Sequence[Look], video: VideoInfo) -> PictureForm:
         frame_rate=_measured_rate(video.frame_rate, placed),
         colours=_most_told([form.colours for form in alike]),
         rotation=rotation,
+        mirrored=mirrored,
         peak_nits=max(form.peak_nits for form in alike),
     )
 
@@ -234,7 +240,7 @@ def inferred(form: PictureForm) -> Colours:
     A transfer of high dynamic range that is told takes BT.2020's primaries and matrix along.
     """
     told = form.colours
-    lines = min(form.width, form.height) if form.rotation % 180 else form.height
+    lines = min(form.width, form.height) if form.rotation % 180 == 90 else form.height
     if told.transfer in HDR:
         usual = Colours(primaries=9, transfer=told.transfer, matrix=9, range=LIMITED)
     elif lines >= 720:
@@ -287,6 +293,8 @@ def conversions(form: PictureForm, *, tone_mapped: bool = False) -> tuple[str, .
         notes.append(f"high dynamic range ({HDR[form.colours.transfer]}{graded}) {done}")
     if form.height == CODED_LINES and cropped(form.width, form.height)[1] == SHOWN_LINES:
         notes.append(f"{CODED_LINES} lines cropped to {SHOWN_LINES}")
+    if form.mirrored:
+        notes.append("pictures mirrored, as the container says")
     if form.rotation:
         notes.append(f"pictures turned by {form.rotation % 360} degrees, as the container says")
     return tuple(notes)

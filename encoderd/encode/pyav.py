@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from math import atan2, hypot, pi
 from struct import Struct
 from typing import Any
 
@@ -44,7 +45,7 @@ _NO_TITLE = re.compile(
 )
 #: Timestamps are 64 bits with a sign; the lowest stands for "none", and what was calculated from it is near.
 _NO_TIME = -(2**62)
-_MASTERING = Struct("=22i")
+_MATRIX, _MASTERING = Struct("=9i"), Struct("=22i")
 
 
 def open_input(path: str, options: Mapping[str, str]) -> InputContainer:
@@ -135,6 +136,26 @@ def mastering_peak_nits(frame: Any) -> int:
         return 0
     *_, numerator, denominator, _, has_luminance = _MASTERING.unpack_from(told)
     return round(numerator / denominator) if has_luminance and numerator > 0 and denominator > 0 else 0
+
+
+def orientation(frame: Any) -> tuple[int, bool]:
+    """
+    Return the degrees anticlockwise (0…359) that a player turns a frame by, and whether it mirrors it.
+
+    `frame.rotation` takes the mirrored for turned, or for neither. Quarters are meant within a degree. Source:
+    libavutil, display.h: nine numbers, of which the first two rows' first two turn and scale.
+    """
+    told = side_data(frame, "DISPLAYMATRIX")
+    if len(told) < _MATRIX.size:
+        return int(frame.rotation) % 360, False
+    a, b, _, c, d, *_ = _MATRIX.unpack_from(told)
+    widths = hypot(a, c), hypot(b, d)
+    if not all(widths):
+        return 0, False
+    degrees = -atan2(b / widths[1], a / widths[0]) * 180 / pi
+    quarters = round(degrees / 90) * 90
+    turned = quarters if abs(degrees - quarters) < 1 else round(degrees)
+    return turned % 360, a * d - b * c < 0
 
 
 def side_data(frame: Any, name: str) -> bytes:

@@ -29,7 +29,7 @@ from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, is_pu
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm
 from encoderd.encode.probe import DEMUXERS
-from encoderd.encode.pyav import mastering_peak_nits, open_input
+from encoderd.encode.pyav import mastering_peak_nits, open_input, orientation
 
 #: Places that are looked at, and pictures at each: 8 × 6 of 1440 × 1080 MPEG-2 take 0.2 s of one core.
 PLACES, FRAMES = 8, 6
@@ -165,6 +165,7 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
     steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
     spacing_s = sorted(steps)[len(steps) // 2] if steps else Fraction(0)
     pictures = [_luma(frame) for frame in alike]
+    rotation, mirrored = orientation(last)
     verdicts, repeated = _compared(pictures)
     return Look(
         at=at,
@@ -180,7 +181,8 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
                 matrix=int(last.colorspace),
                 range=int(last.color_range),
             ),
-            rotation=int(last.rotation),
+            rotation=rotation,
+            mirrored=mirrored,
             peak_nits=mastering_peak_nits(last),
         ),
         frames=len(alike),

@@ -29,6 +29,8 @@ from encoderd.encode.pictures import (
     shown,
 )
 
+Filter = tuple[str, str]  # name, arguments as libavfilter writes them
+
 #: The encoder's clock. h264_qsv rounds timestamps to 90 kHz, so nothing finer would survive it.
 VIDEO_TIME_BASE = Fraction(1, 90_000)
 #: What a recording has that tells no frame rate.
@@ -38,11 +40,20 @@ MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 
 _SAME = {6: 5}  # two names of BT.601's matrix
 #: Lines from which a picture without tags is HD.
 HD_LINES = 720
-_TURNS = {90: ("transpose", "dir=cclock"), 270: ("transpose", "dir=clock"), 180: ("hflip", "")}
+#: What shows pictures upright that are turned by so much and mirrored or not; at other angles they keep their size and
+#: get black corners. Source: FFmpeg's own, fftools/ffmpeg_filter.c, autorotate.
+_TURNS: dict[tuple[int, bool], tuple[Filter, ...]] = {
+    (0, False): (),
+    (0, True): (("vflip", ""),),
+    (90, False): (("transpose", "dir=cclock"),),
+    (90, True): (("transpose", "dir=clock_flip"),),
+    (180, False): (("hflip", ""), ("vflip", "")),
+    (180, True): (("hflip", ""),),
+    (270, False): (("transpose", "dir=clock"),),
+    (270, True): (("transpose", "dir=cclock_flip"),),
+}
 
 _AS_IT_IS = Deinterlacing(method=Method.OFF)
-
-Filter = tuple[str, str]  # name, arguments as libavfilter writes them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +208,7 @@ def filters_for(plan: VideoPlan, form: PictureForm, *, film: bool = True, cube: 
     if (width, height) != (form.width, form.height):
         chain.append(("crop", f"{width}:{height}:0:0"))
     turn = form.rotation % 360
-    if turn in _TURNS:
-        chain.append(_TURNS[turn])
-        if turn == 180:
-            chain.append(("vflip", ""))
+    chain += _TURNS.get((turn, form.mirrored), (("rotate", f"{-turn}*PI/180"),))
     if (place.width, place.height) != (picture.width, picture.height):
         if place.height != picture.height and not deinterlacers:  # fields that are scaled as one picture stay combed
             deinterlacers = [("bwdif", "mode=send_frame:parity=auto:deint=interlaced")]

@@ -360,27 +360,66 @@ def test_lines_that_only_fill_macroblocks_are_cut(tmp_path: Path) -> None:
     assert all(np.array_equal(one[:1080], luma(other)) for one, other in zip(before, out, strict=True))
 
 
-@pytest.mark.parametrize(("degrees", "matrix"), [(90, (0, -1, 1, 0)), (180, (-1, 0, 0, -1)), (270, (0, 1, -1, 0))])
-def test_a_turned_picture_is_turned(tmp_path: Path, degrees: int, matrix: tuple[int, ...]) -> None:
-    """Anticlockwise by so much, as players do it by the track's matrix; the output needs none."""
+@pytest.mark.parametrize(
+    ("degrees", "mirrored", "matrix"),
+    [
+        (90, False, (0, -1, 1, 0)),
+        (180, False, (-1, 0, 0, -1)),
+        (270, False, (0, 1, -1, 0)),
+        (0, True, (1, 0, 0, -1)),
+        (90, True, (0, -1, -1, 0)),
+        (180, True, (-1, 0, 0, 1)),
+        (270, True, (0, 1, 1, 0)),
+    ],
+)
+def test_a_turned_picture_is_turned(tmp_path: Path, degrees: int, mirrored: bool, matrix: tuple[int, ...]) -> None:
+    """By the track's matrix, which says where each picture's axes point; the output needs none."""
     film = Film(frames=8, codec="libx264", options={"crf": "10"})
-    path = film.write(tmp_path / "x.mp4")
-    data, (a, b, c, d) = path.read_bytes(), (number << 16 for number in matrix)
-    head, tail = data.split(b"tkhd")
-    upright, turned = (struct.pack(">9i", *rows) for rows in ((1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
-                                                               (a, b, 0, c, d, 0, 0, 0, 1 << 30)))  # fmt: skip
-    assert upright in tail
-    path.write_bytes(head + b"tkhd" + tail.replace(upright, turned, 1))
+    path = with_matrix(film.write(tmp_path / "x.mp4"), matrix)
     frames = decoded(path)
     before = [luma(frame) for frame in frames]
     plan = planned(path)
     out = through(FilterChain(plan), frames)
 
     assert ((180, 320) if degrees % 180 else (320, 180)) == (plan.width, plan.height)
-    assert all(
-        np.array_equal(np.rot90(one, degrees // 90), luma(other)) for one, other in zip(before, out, strict=True)
+    assert all(np.array_equal(placed(one, matrix), luma(other)) for one, other in zip(before, out, strict=True))
+    notes = ["pictures mirrored, as the container says"] if mirrored else []
+    notes += [f"pictures turned by {degrees} degrees, as the container says"] if degrees else []
+    assert tuple(notes) == plan.notes
+
+
+def with_matrix(path: Path, matrix: tuple[float, ...]) -> Path:
+    """Change the track's matrix: (x, y) → (a x + c y, b x + d y). Source: ISO/IEC 14496-12, 6.2.2."""
+    data, (a, b, c, d) = path.read_bytes(), (round(number * 65_536) for number in matrix)
+    head, tail = data.split(b"tkhd")
+    upright, turned = (struct.pack(">9i", *rows) for rows in ((1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
+                                                               (a, b, 0, c, d, 0, 0, 0, 1 << 30)))  # fmt: skip
+    assert upright in tail
+    path.write_bytes(head + b"tkhd" + tail.replace(upright, turned, 1))
+    return path
+
+
+def placed(picture: Any, matrix: tuple[int, ...]) -> Any:
+    """Put each sample where the matrix says: (x, y) → (a x + c y, b x + d y), moved so that all is visible."""
+    a, b, c, d = matrix
+    lines, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
+    across, down = a * columns + c * lines, b * columns + d * lines
+    across, down = across - across.min(), down - down.min()
+    found = np.zeros((down.max() + 1, across.max() + 1), picture.dtype)
+    found[down, across] = picture
+    return found
+
+
+def test_a_slanting_picture_is_shown_as_ffmpeg_does(tmp_path: Path) -> None:
+    """Turned within its own size: black corners, and the middle stays where it is."""
+    plan = planned(
+        with_matrix(Film(frames=8, codec="libx264").write(tmp_path / "x.mp4"), (0.956, 0.292, -0.292, 0.956))
     )
-    assert (f"pictures turned by {degrees} degrees, as the container says",) == plan.notes
+    (*_, last) = through(FilterChain(plan), decoded(tmp_path / "x.mp4"))
+
+    assert (320, 180) == (last.width, last.height)
+    assert luma(last)[:8, -8:].max() <= BLACK + 4
+    assert ("pictures turned by 343 degrees, as the container says",) == plan.notes
 
 
 @pytest.mark.parametrize(
