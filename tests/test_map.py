@@ -140,6 +140,7 @@ MODULES = {
     "encode/sound_clock": "acts",
     "encode/sound_source": "acts",
     "encode/supervisor": "acts",
+    "encode/steady_stamps": "pure",
     "encode/survey": "acts",
     "encode/timeline": "pure",
     "encode/tonemapping": "pure",

@@ -7,7 +7,7 @@ One thread calls the tracks, one after the other; what they yield is encoded, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +18,7 @@ from av.packet import Packet
 
 from encoderd.encode.audio_plan import AudioPlan
 from encoderd.encode.copied_audio import CopiedAudio
+from encoderd.encode.epochs import FLICKS
 from encoderd.encode.facts import StreamFacts
 from encoderd.encode.failures import encoder_failed
 from encoderd.encode.form_encoder import aac_options
@@ -25,6 +26,7 @@ from encoderd.encode.pyav import tell
 from encoderd.encode.silence import add_like
 from encoderd.encode.sound_clock import FORMAT, SoundClock
 from encoderd.encode.sound_source import SoundSource, Unit
+from encoderd.encode.steady_stamps import SteadyStamps, flicks_of
 
 
 class AudioTrack:
@@ -59,6 +61,15 @@ class AudioTrack:
                 yield packet
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decoded:
+    """A frame until its place is decided."""
+
+    frame: AudioFrame
+    dual: bool
+    after_damage: bool
+
+
 class EncodedAudio:
     """A track that is decoded, put onto the sound clock, and encoded to AAC."""
 
@@ -67,6 +78,8 @@ class EncodedAudio:
         self._facts = facts
         self._channel = plan.channel
         self._clock = SoundClock(facts, plan.sample_rate_hz, plan.layout, plan.channel)
+        self._stamps: SteadyStamps[_Decoded] = SteadyStamps()
+        self._damaged = False  # sound was lost before the next frame
         self._used: list[SoundSource] = []
 
     def push(self, source: SoundSource, packet: Packet[Any]) -> Iterator[Packet[Any]]:
@@ -80,6 +93,8 @@ class EncodedAudio:
         for source in self._used:
             for frame in source.rest():
                 yield from self._sound(frame, None, dual=False)
+        for held, at in self._stamps.finish():
+            yield from self._placed(held, at)
         for frame in self._clock.drain():
             yield from self._encode(frame)
         if self._clock.position is not None:
@@ -95,14 +110,22 @@ class EncodedAudio:
             unit = replace(unit, form=None)
         if unit.form is None:
             self._facts.damaged += 1
-            self._clock.after_damage = True
+            self._damaged = True
             return
         dual = self._channel >= 0 and source.dual_mono(unit)
         for frame in frames:
-            yield from self._sound(frame, None if frame.pts is None else frame.pts * time_base, dual=dual)
+            yield from self._sound(frame, flicks_of(frame.pts, time_base), dual=dual)
 
-    def _sound(self, frame: AudioFrame, at_s: Fraction | None, *, dual: bool) -> Iterator[Packet[Any]]:
-        for placed in self._clock.push(frame, at_s, dual=dual):
+    def _sound(self, frame: AudioFrame, stamp: int | None, *, dual: bool) -> Iterator[Packet[Any]]:
+        decoded = _Decoded(frame=frame, dual=dual, after_damage=self._damaged)
+        self._damaged = False
+        duration = frame.samples * FLICKS // max(1, frame.sample_rate)
+        for held, at in self._stamps.push(decoded, stamp, duration, sure=decoded.after_damage):
+            yield from self._placed(held, at)
+
+    def _placed(self, held: _Decoded, at: int | None) -> Iterator[Packet[Any]]:
+        self._clock.after_damage |= held.after_damage
+        for placed in self._clock.push(held.frame, None if at is None else Fraction(at, FLICKS), dual=held.dual):
             yield from self._encode(placed)
 
     def _encode(self, frame: AudioFrame | None) -> list[Packet[Any]]:

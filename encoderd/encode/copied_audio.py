@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,9 +13,11 @@ from av.packet import Packet
 from encoderd.encode.aac import FRAME_SAMPLES, AacConfiguration
 from encoderd.encode.audio_configuration import Configuration
 from encoderd.encode.conversion import Conversion
+from encoderd.encode.epochs import FLICKS
 from encoderd.encode.facts import StreamFacts
 from encoderd.encode.silence import SilentFrame, silent_frame
 from encoderd.encode.sound_source import SoundSource, Unit, decoded
+from encoderd.encode.steady_stamps import SteadyStamps, flicks_of, ticks_of
 
 #: Steps between packets up to this are the rounding of timestamps, or the drift of two clocks: no sound is missing.
 NO_STEP_S = Fraction(1, 1000)
@@ -24,6 +26,17 @@ NO_STEP_S = Fraction(1, 1000)
 _FEW_BROKEN, _ONE_IN = 8, 4
 #: Frames that are kept out of broken packets: ADTS can say no length of more than 8 KB, some 40 frames of one mono.
 _MOST_RESCUED = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Waiting:
+    """A whole frame until its place is decided; before it came `lost` broken packets and what was `rescued` of more."""
+
+    source: SoundSource
+    unit: Unit
+    suspect: bool
+    rescued: list[Unit]
+    lost: int
 
 
 class CopiedAudio:
@@ -40,6 +53,9 @@ class CopiedAudio:
         self._silent: SilentFrame | None = None
         self._frame = 0  # ticks
         self._no_step = 0
+        self._stamps: SteadyStamps[_Waiting] = SteadyStamps()
+        self._damaged = False  # the packet before was broken
+        self._last_form: Configuration | str | None = form
         self._end: int | None = None  # of what was put out, ticks
         self._last = -1
         self._step = 0  # ticks that steps since the last repair left missing, or (below 0) doubled
@@ -64,14 +80,29 @@ class CopiedAudio:
                 self._form = unit.form
             if unit.form is None:
                 self._facts.damaged += 1
+                self._damaged = True
                 self._rescue(source, unit)
                 continue
-            for rescued in self._dated(unit.pts):
-                yield from self._copy(source, rescued, suspect=True)
-            if unit.form == self._form:
-                yield from self._copy(source, unit, suspect=packet.is_corrupt)
-            else:
-                yield from self._convert(source, unit)
+            waiting = _Waiting(
+                source=source, unit=unit, suspect=packet.is_corrupt, rescued=self._rescued, lost=self._lost
+            )
+            stamp, sure = flicks_of(unit.pts, self._time_base), self._damaged or unit.form != self._last_form
+            self._rescued, self._lost, self._damaged, self._last_form = [], 0, False, unit.form
+            for ready, at in self._stamps.push(waiting, stamp, _duration(unit), sure=sure):
+                yield from self._take(ready, at)
+
+    def _take(self, waiting: _Waiting, at: int | None) -> Iterator[Packet[Any]]:
+        """Put a frame where it belongs, in flicks."""
+        assert self._time_base is not None
+        source, unit = waiting.source, waiting.unit
+        if at is not None:
+            unit = replace(unit, pts=ticks_of(at, self._time_base))
+        for rescued in self._dated(waiting, unit.pts):
+            yield from self._copy(source, rescued, suspect=True)
+        if unit.form == self._form:
+            yield from self._copy(source, unit, suspect=waiting.suspect)
+        else:
+            yield from self._convert(source, unit)
 
     def _rescue(self, source: SoundSource, unit: Unit) -> None:
         """Keep the whole frames of a broken packet until the time of the next whole one is known."""
@@ -81,17 +112,19 @@ class CopiedAudio:
         else:
             self._lost += 1
 
-    def _dated(self, next_pts: int | None) -> list[Unit]:
+    def _dated(self, waiting: _Waiting, next_pts: int | None) -> list[Unit]:
         """The frames that were kept, with the times that they had if nothing else was lost before `next_pts`."""
-        kept, self._rescued = self._rescued, []
+        kept = waiting.rescued
         if next_pts is None or not self._frame:
             return []
-        first = next_pts - (len(kept) + self._lost) * self._frame
+        first = next_pts - (len(kept) + waiting.lost) * self._frame
         dated = [replace(unit, pts=first + number * self._frame) for number, unit in enumerate(kept)]
         return [unit for unit in dated if self._end is None or (unit.pts or 0) >= self._end - self._frame // 2]
 
     def finish(self) -> Iterator[Packet[Any]]:
-        """Yield what a conversion at the end still holds."""
+        """Yield what is still held, of a conversion at the end too."""
+        for waiting, at in self._stamps.finish():
+            yield from self._take(waiting, at)
         self._facts.damaged += len(self._odd)
         self._odd.clear()
         yield from self._end_conversion(None)
@@ -238,3 +271,12 @@ class CopiedAudio:
         duration = round(self._conversion.samples / tick)
         for at, data in packets:
             yield self._packet(data, self._start + round(at / tick), duration)
+
+
+def _duration(unit: Unit) -> int:
+    """Return in flicks how long a frame lasts by its form; 0 when only its container says so, which rounds."""
+    form = unit.form
+    if form is None or isinstance(form, str):
+        return 0
+    samples = FRAME_SAMPLES if isinstance(form, AacConfiguration) else form.samples
+    return samples * FLICKS // form.rate_hz

@@ -9,9 +9,8 @@ container; the output is closed here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 from av.packet import Packet
@@ -248,24 +247,29 @@ class Transcode:
 
     def _hear(self) -> None:
         for number, packet in self._sound:
-            facts = self._facts.streams[number]
-            damaged, filled_s = facts.damaged, facts.filled_s
-            for ready in self._tracks[number].push(packet):
-                self._to_mux.put((number, ready))
-            if (facts.damaged, facts.filled_s) != (damaged, filled_s):
-                self._note_sound(number, packet, facts.damaged - damaged, facts.filled_s - filled_s)
+            self._pass_sound(number, self._tracks[number].push(packet), packet)
         for number, track in self._tracks.items():
-            for ready in track.finish(None):
-                self._to_mux.put((number, ready))
+            self._pass_sound(number, track.finish(None), None)
         self._to_mux.end()
 
-    def _note_sound(self, number: int, packet: Packet[Any], damaged: int, filled_s: Fraction) -> None:
-        """What a track made of a packet: sound that nobody could decode, and the silence before the packet."""
-        at_s = 0.0 if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
-        if damaged > 0:
-            self._damage.note(Kind.UNDECODABLE, at_s, number, amount=damaged)
-        if filled_s > 0:
-            self._damage.note(Kind.FILLED, at_s - float(filled_s), number, span_s=float(filled_s))
+    def _pass_sound(self, number: int, found: Iterator[Packet[Any]], packet: Packet[Any] | None) -> None:
+        """
+        Hand on what a track makes of a packet, and note the sound that nobody could decode, and silence where it is.
+
+        A track holds sound until its place is known: silence begins with the packet that comes out with it.
+        """
+        facts = self._facts.streams[number]
+        damaged, filled_s = facts.damaged, facts.filled_s
+        at_s = 0.0 if packet is None else _at_s(packet)
+        for ready in found:
+            if facts.filled_s != filled_s:
+                self._damage.note(Kind.FILLED, _at_s(ready), number, span_s=float(facts.filled_s - filled_s))
+                filled_s = facts.filled_s
+            self._to_mux.put((number, ready))
+        if facts.damaged != damaged:
+            self._damage.note(Kind.UNDECODABLE, at_s, number, amount=facts.damaged - damaged)
+        if facts.filled_s != filled_s:
+            self._damage.note(Kind.FILLED, at_s, number, span_s=float(facts.filled_s - filled_s))
 
     # --- thread 4 (the caller's): encode and mux
 
@@ -306,6 +310,10 @@ class Transcode:
     def _note_pace(self, writer: Writer) -> None:
         wall_ms = int((time.monotonic() - self._started_s) * 1000)
         self._facts.pace.add(int(writer.out_time_s * 1000), wall_ms, writer.size_bytes)
+
+
+def _at_s(packet: Packet[Any]) -> float:
+    return 0.0 if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
 
 
 def _name(stream: Any) -> str:

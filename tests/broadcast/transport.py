@@ -27,11 +27,12 @@ FOREVER = 2**62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """An access unit, as it goes into one PES packet."""
+    """An access unit, as it goes into one PES packet. It is sent in its place by dts, or as if that were `sent`."""
 
     pts: int
     dts: int
     data: bytes
+    sent: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def multiplexed(services: Sequence[Service], *, clock: Callable[[int], int]) -> 
     then: where it jumps, the streams jump each at their own place.
     """
     arrivals: list[tuple[int, int, Elementary, Unit]] = [
-        (unit.dts - stream.delay, stream.pid, stream, unit)
+        ((unit.dts if unit.sent is None else unit.sent) - stream.delay, stream.pid, stream, unit)
         for service in services
         for stream in service.streams
         for unit in stream.units

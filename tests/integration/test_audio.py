@@ -280,7 +280,7 @@ def test_ten_minutes_of_silence_take_no_memory(streams: Streams) -> None:
     given = [*placed(stream, packets[:10]), *placed(stream, packets[10:], 600)]
 
     tracemalloc.start()
-    count = sum(1 for packet in given for _ in track.push(packet))
+    count = sum(1 for packet in given for _ in track.push(packet)) + sum(1 for _ in track.finish())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
@@ -348,6 +348,7 @@ def test_a_clock_that_drifts_is_no_gap(tmp_path: Path, streams: Streams) -> None
             packet.stream, packet.time_base = stream, Fraction(1, TICKS)
             packet.pts = packet.dts = round(number * 1920 * (1 + drift * Fraction(1, 10_000)))
             count += sum(1 for _ in track.push(packet))
+        count += sum(1 for _ in track.finish())
 
     assert (count, facts.filled, facts.cut) == (12_000, 0, 0)
 
@@ -399,6 +400,7 @@ def test_a_stream_that_ffmpeg_cannot_read_is_copied_all_the_same(streams: Stream
     track = AudioTrack(plan_for(), None, facts)
 
     out = [bytes(found) for packet in placed(stream, odd) for found in track.push(packet)]
+    out += [bytes(found) for found in track.finish()]
 
     assert sum(data in odd for data in out) == len(odd) - facts.damaged
     assert 0 < facts.damaged < len(odd) // 2
