@@ -23,6 +23,7 @@ from encoderd.encode.chapters import of_source
 from encoderd.encode.dispositions import named
 from encoderd.encode.elementary_streams import Kind
 from encoderd.encode.media import AudioInfo, CaptionInfo, MediaInfo, Service, VideoInfo
+from encoderd.encode.pictures import WIDEST_SAMPLE
 from encoderd.encode.programmes import Choice, Track
 from encoderd.encode.pyav import chapters_of, codec_of, disposition, kind, language_of, pixel_format, title_of
 
@@ -60,7 +61,8 @@ def media_info(
             if disposition(stream) & _ATTACHED_PICTURE:
                 other.append(_named(stream))
             else:
-                video.append(replace(_video_info(stream, track), also=also))
+                told = _container_aspect(container.format.name, stream)
+                video.append(replace(_video_info(stream, track), container_aspect=told, also=also))
         elif isinstance(stream, AudioStream) and stream.codec_context is not None:
             dual = _dual_mono(group, track, examples or {})
             audio.append(replace(_audio_info(stream, _both_told(track) if dual else track), also=also, dual_mono=dual))
@@ -215,6 +217,19 @@ def _video_info(stream: VideoStream, track: Track | None) -> VideoInfo:
         title=_title(stream, track),
         dispositions=_dispositions(stream, track),
     )
+
+
+def _container_aspect(format_name: str, stream: VideoStream) -> Fraction:
+    """
+    Return the sample aspect ratio that the container tells, 0 where it tells none or the same as the pictures' first.
+
+    FFmpeg and its players take it before that of the pictures, and for all of them; Matroska always tells one. Source:
+    libavformat, av_guess_sample_aspect_ratio, which PyAV calls.
+    """
+    guessed = Fraction(stream.sample_aspect_ratio or 0)
+    differs = guessed != Fraction(stream.codec_context.sample_aspect_ratio or 0)
+    believed = 1 / WIDEST_SAMPLE <= guessed <= WIDEST_SAMPLE
+    return guessed if believed and (differs or "matroska" in format_name) else Fraction(0)
 
 
 def _audio_info(stream: AudioStream, track: Track | None) -> AudioInfo:

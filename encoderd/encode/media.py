@@ -29,10 +29,11 @@ class Tags:
 class VideoInfo:
     """
     One video stream. Sizes are in pixels as coded; `frame_rate` is frames per second, 0 when unknown;
-    `sample_aspect_ratio` is width : height of one sample, 0 when unknown. Colour values are the numbers of
-    ITU-T H.273 (2 = unspecified); `color_range` is 0 unspecified, 1 limited, 2 full. `also` are further streams of the
-    demuxer that carry the same track at other times: a PID that changed in mid-recording. `language`, `title` and
-    `dispositions` as in AudioInfo.
+    `sample_aspect_ratio` is width : height of one sample, 0 when unknown. Colour values are the numbers of ITU-T H.273
+    (2 = unspecified); `color_range` is 0 unspecified, 1 limited, 2 full. `container_aspect` is what the container says
+    of a sample where that overrides the pictures, else 0. `also` are further streams of the demuxer that carry the
+    same track at other times: a PID that changed in mid-recording. `language`, `title` and `dispositions` as in
+    AudioInfo.
     """
 
     index: int
@@ -48,6 +49,7 @@ class VideoInfo:
     color_trc: int = 2
     colorspace: int = 2
     color_range: int = 0
+    container_aspect: Fraction = Fraction(0)
     also: tuple[int, ...] = ()
     language: str = ""
     title: str = ""

@@ -133,7 +133,7 @@ def _look(container: Any, video: VideoInfo, at: float) -> Look:
     stream = next((one for one in streams if frames.get(one.index) is found), None)
     if stream is None or not found:
         return Look(at=at)
-    return _described(found, at, stream.codec_context)
+    return _described(found, at, stream.codec_context, video)
 
 
 def _frames(container: InputContainer, streams: list[Any]) -> Iterator[tuple[int, VideoFrame]]:
@@ -157,7 +157,7 @@ def _frames(container: InputContainer, streams: list[Any]) -> Iterator[tuple[int
                 yield packet.stream_index, frame
 
 
-def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
+def _described(frames: list[VideoFrame], at: float, context: Any, video: VideoInfo) -> Look:
     """Say what the pictures are like that have the form of the last one; a change may lie within them."""
     last = frames[-1]
     alike = [frame for frame in frames if _same_form(frame, last)]
@@ -172,7 +172,7 @@ def _described(frames: list[VideoFrame], at: float, context: Any) -> Look:
         form=PictureForm(
             width=last.width,
             height=last.height,
-            sample_aspect_ratio=Fraction(context.sample_aspect_ratio or 0),
+            sample_aspect_ratio=video.container_aspect or Fraction(context.sample_aspect_ratio or 0),
             pix_fmt=last.format.name,
             frame_rate=1 / spacing_s if spacing_s else Fraction(0),
             colours=Colours(

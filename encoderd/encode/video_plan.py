@@ -64,7 +64,8 @@ class VideoPlan:
     numbers as in VideoInfo, and those of the whole output. `filters` are those of pictures in the main form.
 
     `frame_rate` is the output's, `source_rate` (0: the same) the recording's. `untold_aspect` is the sample aspect
-    ratio of pictures that tell none, because the container does; 0 when their 1:1 is meant. `untagged` are sizes whose
+    ratio of pictures that tell none, because the container does; 0 when their 1:1 is meant; `container_aspect` as in
+    VideoInfo. `untagged` are sizes whose
     pictures tell no colours: a decoder that met tags before goes on telling those. `aspects` are the sample aspect
     ratios that pictures of a size were seen with, for a libavfilter that cannot tell them. `notes` say in words what
     the plan changes; `also` as in VideoInfo. With `tonemap` pictures of high dynamic range are mapped to BT.709,
@@ -89,6 +90,7 @@ class VideoPlan:
     deinterlacing: Deinterlacing = _AS_IT_IS
     source_rate: Fraction = Fraction(0)
     untold_aspect: Fraction = Fraction(0)
+    container_aspect: Fraction = Fraction(0)
     untagged: tuple[tuple[int, int], ...] = ()
     aspects: tuple[tuple[tuple[int, int], Fraction], ...] = ()
     notes: tuple[str, ...] = ()
@@ -138,6 +140,7 @@ def video_plan(
         deinterlacing=decision,
         source_rate=source_rate,
         untold_aspect=Fraction(0) if any(form.sample_aspect_ratio for form in forms) else video.sample_aspect_ratio,
+        container_aspect=video.container_aspect,
         aspects=_aspects(forms),
         untagged=tuple(sorted({(form.width, form.height) for form in forms} - tagged)),
         notes=(*conversions(main, tone_mapped=bool(tone_mapped)), *others(looks, main)),
@@ -162,6 +165,8 @@ def aspect_of(plan: VideoPlan, size: tuple[int, int], told: Fraction | None) -> 
 
     What cannot be seen is what the survey saw of this size, and of a size that it did not see, what fills the screen.
     """
+    if plan.container_aspect:
+        return plan.container_aspect
     if told == 1 and plan.untold_aspect:
         told = None
     seen = dict(plan.aspects).get(size)

@@ -152,6 +152,21 @@ def test_a_frame_without_aspect_has_the_container_s(tmp_path: Path) -> None:
     assert (3, 0, (0, 0)) == (len(out), chain.filters.rebuilds, border(out[0]))
 
 
+@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(16, 9)])
+def test_the_container_s_aspect_comes_before_that_of_the_pictures(tmp_path: Path, aspect: Fraction) -> None:
+    """MP4's pasp says another one than H.264: players take it, also for 1:1, and so do pictures that change theirs."""
+    path = Film(frames=12, codec="libx264", aspect=Fraction(4, 3)).write(tmp_path / "x.mp4")
+    data = path.read_bytes()
+    at = data.index(b"pasp") + 4
+    path.write_bytes(data[:at] + struct.pack(">2I", *aspect.as_integer_ratio()) + data[at + 8 :])
+    plan = planned(path)
+    other = decoded(Film(frames=3, codec="libx264", aspect=Fraction(5, 3)).write(tmp_path / "y.ts"))
+    out = through(FilterChain(plan), [*decoded(path), *other])
+
+    assert aspect == plan.sample_aspect_ratio
+    assert {(0, 0)} == {border(frame) for frame in out}
+
+
 @pytest.mark.parametrize("fields", ["top", "bottom"])
 def test_each_field_becomes_a_picture(tmp_path: Path, fields: str) -> None:
     """At twice the rate, in the order in which the camera took them; evenly spaced."""
