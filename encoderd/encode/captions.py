@@ -10,6 +10,7 @@ stream (.ts) of our own making. Whatever goes wrong here is a note, never the en
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,13 +22,12 @@ import av.error
 from av.container import OutputContainer
 from av.packet import Packet
 
+from encoderd.encode.caption_forms import TIMED_TEXT, fits_matroska, plain_text
 from encoderd.encode.languages import three_letters
 from encoderd.encode.media import CaptionInfo
 from encoderd.encode.pyav import tell
 from encoderd.encode.transport_writer import CLOCK_HZ, CODECS, CaptionStream, TransportWriter
 
-#: Captions that no Matroska file takes from PyAV.
-_NO_MATROSKA = frozenset({"dvb_teletext", "arib_caption"})
 #: What FFmpeg, PyAV and the disk say when they refuse.
 _REFUSALS = (av.error.FFmpegError, OSError, ValueError)
 #: Not 0: FFmpeg's reader takes a DVB subtitle that begins at 0 for the rest of another (libavcodec/dvbsub_parser.c).
@@ -40,7 +40,7 @@ _LATEST = 2**41
 class CaptionsWritten:
     """
     What became of captions that had to go beside. `ending` is "mks" or "ts", "" when there is no file; the file is on
-    disk (fsync). `streams` has one entry each: pid, codec, language, packets.
+    disk (fsync). `streams` has one entry each: pid, codec, language, packets written, and those that were there.
     """
 
     ending: str
@@ -73,7 +73,9 @@ def _added(container: OutputContainer, caption: CaptionInfo, template: Any) -> A
     if not _fits_matroska(caption, template):
         return None
     try:
-        stream: Any = container.add_stream_from_template(template)
+        stream: Any = (
+            _subrip(container) if caption.codec in TIMED_TEXT else container.add_stream_from_template(template)
+        )
     except _REFUSALS:
         return None
     names = ("default", *caption.dispositions) if caption.default else caption.dispositions
@@ -82,8 +84,26 @@ def _added(container: OutputContainer, caption: CaptionInfo, template: Any) -> A
     return stream
 
 
+def _subrip(container: OutputContainer) -> Any:
+    """Add a stream of plain text: PyAV opens no encoder for one, so a file of one caption stands as its template."""
+    with av.open(io.BytesIO(b"1\n00:00:00,000 --> 00:00:01,000\n.\n\n"), "r", format="srt") as template:
+        return container.add_stream_from_template(template.streams.subtitles[0])
+
+
 def _fits_matroska(caption: CaptionInfo, template: Any) -> bool:
-    return caption.codec not in _NO_MATROSKA and template.codec_context is not None
+    return fits_matroska(caption.codec) and template.codec_context is not None
+
+
+def as_written(caption: CaptionInfo, packet: Packet[Any]) -> Packet[Any] | None:
+    """Return the packet in the form that Matroska takes; None for one that says nothing."""
+    if caption.codec not in TIMED_TEXT:
+        return packet
+    text = plain_text(bytes(packet))
+    if not text:
+        return None
+    plain: Packet[Any] = Packet(text)
+    plain.pts, plain.dts, plain.duration, plain.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    return plain
 
 
 class CaptionsFile:
@@ -105,6 +125,7 @@ class CaptionsFile:
         self._streams = list(streams)
         self._descriptors = descriptors or {}
         self._packets = [0] * len(self._streams)
+        self._taken = [0] * len(self._streams)
         self._last: dict[int, Fraction] = {}
         self._notes: list[str] = []
         self._moved = self._refused = 0
@@ -113,13 +134,17 @@ class CaptionsFile:
 
     def write(self, number: int, packet: Packet[Any]) -> None:
         """Take a packet of `streams[number]`, its times in the stream's ticks on the output's timeline."""
-        if self._broken or not packet.size:
+        if not packet.size:
             return
-        if self._file is None and not self._open():
+        written = as_written(self._streams[number][0], packet)
+        if written is None:
+            return
+        self._taken[number] += 1
+        if self._broken or (self._file is None and not self._open()):
             return
         assert self._file is not None
         try:
-            self._packets[number] += self._file.write(number, packet, self._at_s(number, packet))
+            self._packets[number] += self._file.write(number, written, self._at_s(number, written))
         except ValueError:  # FFmpeg's EINVAL and INVALIDDATA too: the packet is to blame, and costs itself
             self._refused += 1
         except _REFUSALS as error:
@@ -143,8 +168,8 @@ class CaptionsFile:
             size_bytes=0 if written is None else written.st_size,
             mtime_ns=0 if written is None else written.st_mtime_ns,
             streams=tuple(
-                {"pid": info.pid, "codec": info.codec, "language": info.language, "packets": packets}
-                for (info, _), packets in zip(self._streams, self._packets, strict=True)
+                {"pid": info.pid, "codec": info.codec, "language": info.language, "packets": packets, "taken": taken}
+                for (info, _), packets, taken in zip(self._streams, self._packets, self._taken, strict=True)
             ),
             notes=tuple(self._notes),
         )
@@ -169,7 +194,9 @@ class CaptionsFile:
                 self._drop()
         unknown = sorted({info.codec for info, _ in self._streams} - CODECS)
         if unknown:
-            self._notes.append(f"no file can hold {', '.join(unknown)}")
+            self._notes.append(f"no file can hold {', '.join(unknown)} beside the others")
+        if unknown and len(unknown) == len({info.codec for info, _ in self._streams}):
+            raise ValueError(f"no file can hold {', '.join(unknown)}")
         return _Transport(self._path, self._streams, self._descriptors)
 
     def _at_s(self, number: int, packet: Packet[Any]) -> Fraction:

@@ -22,10 +22,21 @@ from encoderd.encode.audio_configuration import codec_word, is_dual_mono
 from encoderd.encode.chapters import of_source
 from encoderd.encode.dispositions import named
 from encoderd.encode.elementary_streams import Kind
-from encoderd.encode.media import AudioInfo, CaptionInfo, MediaInfo, Service, VideoInfo
+from encoderd.encode.left_out import of_stream, of_table_entry, of_unnamed
+from encoderd.encode.media import AttachmentInfo, AudioInfo, CaptionInfo, LeftOut, MediaInfo, Service, VideoInfo
 from encoderd.encode.pictures import WIDEST_SAMPLE
-from encoderd.encode.programmes import Choice, Track
-from encoderd.encode.pyav import chapters_of, codec_of, disposition, kind, language_of, pixel_format, title_of
+from encoderd.encode.programmes import Choice, ProgrammeLayout, Track
+from encoderd.encode.pyav import (
+    attached_file,
+    chapters_of,
+    codec_of,
+    disposition,
+    is_chapters_track,
+    kind,
+    language_of,
+    pixel_format,
+    title_of,
+)
 
 _ATTACHED_PICTURE = 0x400  # disposition
 
@@ -53,23 +64,37 @@ def media_info(
     audio: list[AudioInfo] = []
     captions: list[CaptionInfo] = []
     other: list[str] = []
+    attachments: list[AttachmentInfo] = []
+    left: list[LeftOut] = []
+    unnamed = () if choice is None else choice.unnamed
+    accounted: set[int] = set()
     for group, track in _tracks(container, () if programme is None else programme.tracks):
         stream, also = group[0], tuple(later.index for later in group[1:])
-        if track is None and choice is not None and choice.others:
+        if track is None and choice is not None and choice.others and not _is_kept(stream, programme):
             continue  # no table of the kept programme names it: it may be another one's
-        if isinstance(stream, VideoStream) and stream.codec_context is not None:
+        if track is not None and track.kind is Kind.CAPTIONS:
+            # FFmpeg guesses what it does not know, and takes ARIB captions for VVC
+            captions.append(_caption_info(stream, track, also))
+        elif isinstance(stream, VideoStream) and stream.codec_context is not None:
             if disposition(stream) & _ATTACHED_PICTURE:
                 other.append(_named(stream))
+                left.append(_left_out(stream, None))
             else:
                 told = _container_aspect(container.format.name, stream)
                 video.append(replace(_video_info(stream, track), container_aspect=told, also=also))
         elif isinstance(stream, AudioStream) and stream.codec_context is not None:
             dual = _dual_mono(group, track, examples or {})
             audio.append(replace(_audio_info(stream, _both_told(track) if dual else track), also=also, dual_mono=dual))
-        elif kind(stream) == "subtitle" or (track is not None and track.kind is Kind.CAPTIONS):
+        elif kind(stream) == "subtitle":
             captions.append(_caption_info(stream, track, also))
+        elif kind(stream) == "attachment" and attached_file(stream) is not None:
+            attachments.append(_attachment(stream))
         else:
             other.append(_named(stream))
+            left.append(of_unnamed(stream.id) if stream.id in unnamed else _left_out(stream, track))
+        accounted.add(stream.id)
+    left += _without_streams(container, () if programme is None else programme.tracks)
+    left += [of_unnamed(pid) for pid in unnamed if pid not in accounted]
     found = chapters_of(container)
     chapters = of_source(found or ())
     notes += chapters.notes
@@ -89,6 +114,46 @@ def media_info(
         metadata=words.of_source(dict(container.metadata)),
         chapters=chapters.chapters,
         announced={} if programme is None else announced(programme.tracks),
+        left_out=tuple(left),
+        attachments=tuple(attachments),
+    )
+
+
+def _is_kept(stream: Stream, programme: ProgrammeLayout | None) -> bool:
+    return programme is not None and stream.id in programme.pids
+
+
+def _left_out(stream: Stream, track: Track | None) -> LeftOut:
+    """What becomes of a stream that the output does not take."""
+    if track is not None and track.kind is Kind.DATA:
+        return of_table_entry(stream.id, track.stream_type, track.descriptors)
+    if track is not None:
+        what = f"{track.codec} {track.kind} (PID {stream.id:#x})"
+        return LeftOut(what=what, reason="no decoder here knows it", matters=True, pid=stream.id)
+    name = codec_of(stream)
+    if is_chapters_track(stream):
+        name = "chapters"
+    elif not name:
+        name = "timecode" if "timecode" in stream.metadata else title_of(stream)
+    return of_stream(kind(stream), name, stream.index)
+
+
+def _without_streams(container: InputContainer, tracks: Sequence[Track]) -> list[LeftOut]:
+    """Data of the tables that FFmpeg has no stream for: sections, mostly."""
+    known = {stream.id for stream in container.streams}
+    return [
+        of_table_entry(track.pids[0], track.stream_type, track.descriptors)
+        for track in tracks
+        if track.kind is Kind.DATA and known.isdisjoint(track.pids)
+    ]
+
+
+def _attachment(stream: Stream) -> AttachmentInfo:
+    metadata = stream.metadata
+    return AttachmentInfo(
+        index=stream.index,
+        name=metadata.get("filename", "") or f"attachment {stream.index}",
+        mimetype=metadata.get("mimetype", "") or "application/octet-stream",
     )
 
 

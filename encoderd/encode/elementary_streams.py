@@ -122,9 +122,9 @@ _PRIVATE = {
 _PRIVATE_STREAM = 0x06
 _REGISTRATION, _LANGUAGE, _COMPONENT, _TELETEXT, _STREAM_IDENTIFIER = 0x05, 0x0A, 0x50, 0x56, 0x52
 _SUBTITLING, _ARIB_AUDIO, _ARIB_DATA = 0x59, 0xC4, 0xFD
-#: data_component_id → component tags of what FFmpeg takes for captions: full-segment and one-segment broadcasting.
-#: 0x38…0x3F are superimposed text (news flashes), which it does not.
-_ARIB_CAPTIONS = {0x0008: range(0x30, 0x38), 0x0012: range(0x87, 0x88)}
+#: data_component_id of captions: full-segment and one-segment broadcasting. FFmpeg knows them by their component tags
+#: (0x30…0x37, 0x87) alone; broadcasters also use others, and 0x38…0x3F for superimposed text (news flashes).
+_ARIB_CAPTIONS = frozenset({0x0008, 0x0012})
 _DUAL_MONO = 0x02
 #: stream_content of DVB's component descriptor: MPEG audio, AC-3, HE-AAC; AC-3; captions. Source: EN 300 468, table 26.
 _AUDIO_CONTENTS, _AC3_CONTENT, _CAPTIONS_CONTENT = frozenset({2, 4, 6}), 4, 3
@@ -214,7 +214,7 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
             languages |= dict.fromkeys(told.languages)
             dispositions += told.dispositions
             dual_mono, title, main = told.dual_mono, title or told.title, told.main
-    if stream_type == _PRIVATE_STREAM and component_tag in _ARIB_CAPTIONS.get(captions_id, ()):
+    if stream_type == _PRIVATE_STREAM and captions_id in _ARIB_CAPTIONS:
         kind, codec = Kind.CAPTIONS, "arib_caption"
     return ElementaryStream(
         pid=pid,

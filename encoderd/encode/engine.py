@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from encoderd.encode.damage import Damage, Kind
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import crashed, device, not_wanted, rejected
 from encoderd.encode.finishing import finish_movie
+from encoderd.encode.left_out import arrived
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
 from encoderd.encode.memory import give_back_memory, keep_large_apart
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
@@ -111,6 +112,7 @@ def encode(
                 finish_movie(request.partial, done.segments, _alive(done, say, "finishing"))
             encoded_s = time.monotonic() - started_s
             damage = _assessed(media, done, reception, pcr_pids)
+            done = replace(done, plan=replace(done.plan, left_out=arrived(done.plan.left_out, damage.by_pid)))
             output, findings = _read_back(request, media, done, damage, say)
         finally:
             # Before all else, a failure's own words too: what was read while it changed proves nothing.
@@ -144,7 +146,7 @@ def encode(
         ),
         output=output,
         proof=done.proof,
-        captions=None if done.captions is None else done.captions.as_json(),
+        captions=_told(done),
         chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in done.plan.chapters],
     )
     return Judged(findings=findings, receipt=build(made, findings))
@@ -197,7 +199,11 @@ def _read_back(
     except (av.error.FFmpegError, OSError) as error:
         evidence = f"the output cannot be opened: {error}"
         return None, [failed("opens", evidence, "See the job's log: encoderd logs JOB")]
-    return output, judge(media, plan, done.facts, output, damage=damage, proof=done.proof)
+    return output, judge(media, plan, done.facts, output, damage=damage, proof=done.proof, captions=_told(done))
+
+
+def _told(done: Transcoded) -> dict[str, Any] | None:
+    return None if done.captions is None else done.captions.as_json()
 
 
 def _alive(done: Transcoded, say: Callable[[Message], None], phase: str) -> Callable[[float], None]:

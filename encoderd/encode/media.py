@@ -26,6 +26,19 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """
+    Something of the recording that is not in the output, and why; `matters`: a viewer may miss it. `pid` is 0 in
+    containers that have none.
+    """
+
+    what: str
+    reason: str
+    matters: bool
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
     """
     One video stream. Sizes are in pixels as coded; `frame_rate` is frames per second, 0 when unknown;
@@ -98,6 +111,15 @@ class CaptionInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentInfo:
+    """A file inside a container (a font, a cover): its stream's index, its name and its media type."""
+
+    index: int
+    name: str
+    mimetype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """
     What the broadcaster says of the recording; "" for what is not told. `started_at` is ISO 8601 with its offset,
@@ -117,7 +139,8 @@ class MediaInfo:
     A recording as probed. `start_s` and `duration_s` are the container's own claims, None when it makes none.
 
     `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.
-    `metadata` are the container's own words, `chapters` its chapters, their times on the source's clock.
+    `left_out` says of each of them, and of what else nobody takes, why. `metadata` are the container's own words,
+    `chapters` its chapters, their times on the source's clock.
     `announced` are the PIDs that the programme's tables name, each with its codec and languages for people.
     `scrambled_ratio` is the share (0…1) of packets that are encrypted; `programme` is 0 where there are none.
     """
@@ -138,6 +161,8 @@ class MediaInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     chapters: tuple[Chapter, ...] = ()
     announced: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+    attachments: tuple[AttachmentInfo, ...] = ()
 
 
 def never_sent(media: MediaInfo, sent: Collection[int]) -> dict[int, str]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from encoderd.encode.audio_plan import AudioPlan, audio_plans
+from encoderd.encode.caption_forms import fits_beside, fits_matroska
 from encoderd.encode.chapters import Chapters
 from encoderd.encode.failures import rejected
 from encoderd.encode.languages import three_letters
-from encoderd.encode.media import CaptionInfo, Chapter, MediaInfo, Tags
+from encoderd.encode.left_out import of_stream
+from encoderd.encode.media import AttachmentInfo, CaptionInfo, Chapter, LeftOut, MediaInfo, Tags, VideoInfo
 from encoderd.encode.messages import EncodeRequest
 from encoderd.encode.pictures import Look
 from encoderd.encode.video_plan import VideoPlan, video_plan
@@ -49,6 +51,8 @@ class EncodePlan:
     source_chapters: tuple[Chapter, ...] = ()
     segment_packets: int = 0
     video_tags: Tags = NO_TAGS
+    left_out: tuple[LeftOut, ...] = ()
+    attachments: tuple[AttachmentInfo, ...] = ()
 
 
 def make_plan(
@@ -84,14 +88,27 @@ def make_plan(
             f"No picture of this recording can be decoded: its {media.video[0].codec} video shows no picture size.",
             remedy="Play it; if a player shows nothing either, look into the recorder's log.",
         )
-    notes = [f"video stream {other.index} ({other.codec}) left out" for other in media.video if other is not video]
-    notes += [f"left out: {other}" for other in media.other]
+    notes: list[str] = []
+    left_out = [*media.left_out, *_captions_left_out(media)]
+    left_out += [
+        LeftOut(
+            what=f"{one.codec} video (stream {one.index})",
+            reason="one picture is kept",
+            matters=True,
+            pid=_pid(media, one),
+        )
+        for one in media.video
+        if one is not video
+    ]
+    if request.container != "mkv":
+        left_out += [of_stream("attachment", one.name, one.index) for one in media.attachments]
+    notes += [f"left out: {one.what}: {one.reason}" for one in left_out]
     audio, audio_notes = audio_plans(media, request, examples)
     pictures = video_plan(video, request.video, request.deinterlace, looks, request.tonemap)
     comment = f"{COMMENT}, job {request.job}"
     words = of_output(media.metadata, media.service, chapters.metadata, comment, MUXERS[request.container])
     notes += [f"{name} left out: MP4 has no place for it" for name in words.left_out]
-    inside = media.captions if request.container == "mkv" else ()
+    inside = tuple(one for one in media.captions if request.container == "mkv" and fits_matroska(one.codec))
     return EncodePlan(
         video=pictures,
         audio=audio,
@@ -100,15 +117,34 @@ def make_plan(
         comment=comment,
         notes=(*media.notes, *notes, *pictures.notes, *audio_notes, *chapters.notes),
         inside=inside,
-        beside=() if inside else media.captions,
+        beside=tuple(one for one in media.captions if one not in inside and fits_beside(one.codec)),
         metadata=words.kept,
         chapters=chapters.chapters,
         source_chapters=() if chapters.chapters else media.chapters,
         segment_packets=request.segment_packets if request.container == "mp4" else 0,
+        left_out=tuple(left_out),
+        attachments=media.attachments if request.container == "mkv" else (),
         video_tags=Tags(
             language=three_letters(video.language), title=video.title, dispositions=("default", *video.dispositions)
         ),
     )
+
+
+def _captions_left_out(media: MediaInfo) -> list[LeftOut]:
+    return [
+        LeftOut(
+            what=f"{one.codec or 'unknown'} captions (stream {one.index})",
+            reason="no file here takes them",
+            matters=True,
+            pid=_pid(media, one),
+        )
+        for one in media.captions
+        if not fits_beside(one.codec)
+    ]
+
+
+def _pid(media: MediaInfo, stream: VideoInfo | CaptionInfo) -> int:
+    return stream.pid if media.format == "mpegts" else 0
 
 
 def _muxer_options(request: EncodeRequest) -> dict[str, str]:

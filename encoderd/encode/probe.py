@@ -155,7 +155,8 @@ class Demuxed:
 
     `prefix_bytes` were shown to FFmpeg before the recording: the positions of packets count from there. `packet_shape`
     is (packet size, bytes before the sync byte) of a transport stream, else (0, 0). `examples` has by audio stream a
-    packet of the form that most of it has; `pcr_pids` carry the programme's clock.
+    packet of the form that most of it has; `pcr_pids` carry the programme's clock; `descriptors` has by PID what the
+    tables say of captions.
     """
 
     container: InputContainer
@@ -164,6 +165,7 @@ class Demuxed:
     packet_shape: tuple[int, int] = (0, 0)
     examples: Mapping[int, bytes] = field(default_factory=dict)
     pcr_pids: tuple[int, ...] = ()
+    descriptors: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @contextmanager
@@ -213,6 +215,9 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
             prefix_bytes=len(prefix),
             packet_shape=(0, 0) if shape is None else (shape[0], shape[2]),
             pcr_pids=() if kept is None else kept.pcr_pids,
+            descriptors={}
+            if kept is None
+            else {pid: one.descriptors for one in kept.tracks if one.kind is Kind.CAPTIONS for pid in one.pids},
             examples={stream.index: examples[stream.pid] for stream in media.audio if stream.pid in examples},
         )
     finally:

@@ -7,11 +7,13 @@ recording; PIDs that stand in one PMT together never are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from encoderd.encode.dispositions import in_order
 from encoderd.encode.elementary_streams import Component, ElementaryStream, Kind
+from encoderd.encode.left_out import unnamed_pids
 from encoderd.encode.transport_stream import Programme, TransportSample
 
 #: What is looked at in one programme; a recording has a handful of each, noise any number.
@@ -37,6 +39,7 @@ class Track:
     title: str = ""
     main: bool = False
     descriptors: bytes = field(default=b"", repr=False)
+    stream_type: int = -1
 
     @property
     def language(self) -> str:
@@ -59,33 +62,42 @@ class ProgrammeLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """All programmes, in the order they were seen; `bytes_by_pid` are the clear ones of the sampled places."""
+    """
+    All programmes, in the order they were seen; `bytes_by_pid` are the clear ones of the sampled places, and
+    `starts_by_pid` the PES packets that begin there. `named` are all PIDs that a table names.
+    """
 
     programmes: tuple[ProgrammeLayout, ...] = ()
     bytes_by_pid: Mapping[int, int] = field(default_factory=dict)
+    starts_by_pid: Mapping[int, int] = field(default_factory=dict)
+    named: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """
     The programme that is kept and the numbers of the others. `programme` is None when there is none to choose, or when
-    `unknown` (else 0) was asked for and does not exist: then `others` names those that do.
+    `unknown` (else 0) was asked for and does not exist: then `others` names those that do. `unnamed` are the PIDs
+    with content that no table names.
     """
 
     programme: ProgrammeLayout | None
     others: tuple[int, ...] = ()
     unknown: int = 0
+    unnamed: tuple[int, ...] = ()
 
 
 def layout(places: Sequence[tuple[float, TransportSample]]) -> Layout:
     """Return what the sampled places (share of the file 0…1, sample) tell together; the order of `places` is free."""
     tables: dict[int, list[Programme]] = {}
     counts: dict[int, int] = {}
+    starts: Counter[int] = Counter()
     for _, told in sorted(places, key=lambda place: place[0]):
         for table in told.tables:
             tables.setdefault(table.number, []).append(table)
         for pid, size in told.bytes_by_pid.items():
             counts[pid] = counts.get(pid, 0) + size
+        starts.update(told.starts_by_pid)
     return Layout(
         programmes=tuple(
             ProgrammeLayout(
@@ -96,6 +108,10 @@ def layout(places: Sequence[tuple[float, TransportSample]]) -> Layout:
             for number, found in tables.items()
         ),
         bytes_by_pid=counts,
+        starts_by_pid=starts,
+        named=frozenset(
+            pid for found in tables.values() for table in found for pid in (*table.pids, table.pcr_pid, table.pmt_pid)
+        ),
     )
 
 
@@ -115,7 +131,11 @@ def choose(found: Layout, wish: int = 0, video_bytes_by_pid: Mapping[int, int] |
         kept = found.programmes[numbers.index(wish)]
     else:
         kept = max(found.programmes, key=lambda programme: _video_bytes(programme, counts))
-    return Choice(programme=kept, others=tuple(number for number in numbers if number != kept.number))
+    return Choice(
+        programme=kept,
+        others=tuple(number for number in numbers if number != kept.number),
+        unnamed=unnamed_pids(found.starts_by_pid, found.named),
+    )
 
 
 def late_pids(programme: ProgrammeLayout, head: TransportSample) -> frozenset[int]:
@@ -229,6 +249,7 @@ def _tracks(tables: Sequence[tuple[ElementaryStream, ...]]) -> tuple[Track, ...]
             title=one.title,
             main=one.main,
             descriptors=one.descriptors,
+            stream_type=one.first.stream_type,
         )
         for one in grown
     )

@@ -219,6 +219,25 @@ def can_set_chapters() -> bool:
     return hasattr(OutputContainer, "set_chapters")
 
 
+def is_chapters_track(stream: Any) -> bool:
+    """Whether MP4 keeps its chapters' titles in this stream: FFmpeg reads it then and discards its packets."""
+    discard = getattr(stream, "discard", None)
+    return discard is not None and str(getattr(discard, "name", discard)) == "all" and kind(stream) == "data"
+
+
+def attached_file(stream: Any) -> bytes | None:
+    """Return the content of an attachment, None where this PyAV cannot read or write any."""
+    if not hasattr(OutputContainer, "add_attachment"):
+        return None
+    return bytes(getattr(stream, "data", b"")) or None
+
+
+def attach(container: OutputContainer, name: str, mimetype: str, data: bytes) -> None:
+    """Add a file to a Matroska output, before its header is written."""
+    adder: Any = container.add_attachment
+    adder(name, mimetype, data)
+
+
 def set_chapters(container: OutputContainer, chapters: Sequence[Mapping[str, Any]]) -> None:
     """Give the output its chapters before its header is written, where this PyAV can."""
     if chapters and can_set_chapters():

@@ -119,7 +119,11 @@ def build(made: Made, findings: Sequence[Finding]) -> dict[str, Any]:
         "source": {name: value for name, value in asdict(media).items() if name not in _TOLD_ELSEWHERE},
         "programme": media.programme,
         "service": asdict(media.service),
-        "plan": {"audio": [_audio_plan(audio) for audio in plan.audio], "notes": list(plan.notes)},
+        "plan": {
+            "audio": [_audio_plan(audio) for audio in plan.audio],
+            "notes": list(plan.notes),
+            "left_out": [asdict(one) for one in plan.left_out],
+        },
         "video": _video(media, plan, facts),
         "audio": _audio(media, plan, facts),
         "captions": _captions(plan, made.captions),

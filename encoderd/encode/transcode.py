@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 
 from encoderd.encode.audio import AudioTrack
 from encoderd.encode.audio_plan import AudioPlan
-from encoderd.encode.captions import CaptionsFile, CaptionsWritten
+from encoderd.encode.captions import CaptionsFile, CaptionsWritten, as_written
 from encoderd.encode.damage import DamageLog, Kind
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.failures import not_wanted, rejected
@@ -177,7 +177,7 @@ class Transcode:
         self._facts.streams += [StreamFacts(codec=_name(streams[track.index])) for track in tracks]
         if plan.beside:
             kept = [(caption, streams[caption.index]) for caption in plan.beside]
-            self._captions = CaptionsFile(self._request.captions, kept)
+            self._captions = CaptionsFile(self._request.captions, kept, self._source.descriptors)
         for number, audio in enumerate(plan.audio, start=1):
             self._tracks[number] = AudioTrack(audio, writer.stream(number), self._facts.streams[number])
         if decodes_all(self._request.verify, plan.video.encoder):
@@ -277,12 +277,20 @@ class Transcode:
         inside = len(self._facts.streams)
         for number, item in self._to_mux:
             if number < inside:
-                writer.write(number, item)
+                ready = self._as_written(number, item)
+                if ready is not None:
+                    writer.write(number, ready)
             elif self._captions is not None and isinstance(item, Packet):
                 self._captions.write(number - inside, item)
             if self._facts.packets_encoded and not self._facts.startup_s:
                 self._facts.startup_s = round(time.monotonic() - self._process_started_s, 3)
             self._progress(writer, "encoding")
+
+    def _as_written(self, number: int, item: VideoFrame | Packet[Any]) -> VideoFrame | Packet[Any] | None:
+        place = number - 1 - len(self._plan.audio)
+        if place < 0 or not isinstance(item, Packet):
+            return item
+        return as_written(self._plan.inside[place], item)
 
     def _progress(self, writer: Writer, phase: str, now: bool = False) -> None:
         at_s = time.monotonic()

@@ -59,7 +59,8 @@ class TransportSample:
     What a piece of a transport stream tells. `scrambled_ratio` is the share (0…1) of packets with payload.
 
     `programmes` has the last PMT of each programme in the order of the PAT, `tables` all that differ in the order they
-    came; `pat` is the last association table. Bytes by PID count whole packets of 188 bytes that have payload, clear
+    came; `starts_by_pid` counts the PES packets that begin, clear ones; `pat` is the last association table. Bytes by
+    PID count whole packets of 188 bytes that have payload, clear
     ones and encrypted ones.
     """
 
@@ -69,6 +70,7 @@ class TransportSample:
     tables: tuple[Programme, ...] = ()
     bytes_by_pid: Mapping[int, int] = field(default_factory=dict)
     scrambled_by_pid: Mapping[int, int] = field(default_factory=dict)
+    starts_by_pid: Mapping[int, int] = field(default_factory=dict)
     pat: bytes = field(default=b"", repr=False)
 
 
@@ -259,7 +261,8 @@ def sample(data: bytes) -> TransportSample | None:
         return None
     size, start, ahead = shape
     view = np.frombuffer(data, np.uint8)
-    head = headers(view, packet_places(view, size, start + ahead))
+    places = packet_places(view, size, start + ahead)
+    head = headers(view, places)
     pids = head >> 8 & 0x1FFF
     loaded = (head & 0x10 != 0) & (pids != NULL_PID)
     encrypted = loaded & (head & 0xC0 != 0)
@@ -282,8 +285,27 @@ def sample(data: bytes) -> TransportSample | None:
         tables=tuple(tables.values()),
         bytes_by_pid=_bytes_by_pid(pids[loaded & ~encrypted]),
         scrambled_by_pid=_bytes_by_pid(pids[encrypted]),
+        starts_by_pid=_starts_by_pid(view, places, head, loaded & ~encrypted),
         pat=pat,
     )
+
+
+def _starts_by_pid(
+    data: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.int64],
+    head: npt.NDArray[np.uint32],
+    clear: npt.NDArray[np.bool_],
+) -> dict[int, int]:
+    """Count the packets in which a PES packet begins: its start code stands first in their payload."""
+    begins = clear & (head & 0xC00000 == 0x400000)  # a start, and no error
+    at, pids = places[begins], (head[begins] >> 8 & 0x1FFF)
+    ahead = np.where(head[begins] & 0x20 != 0, 5 + data[at + 4].astype(np.int64), 4)
+    inside = ahead <= PACKET - 4
+    at, pids, ahead = at[inside], pids[inside], ahead[inside]
+    first = at + ahead
+    is_pes = (data[first] == 0) & (data[first + 1] == 0) & (data[first + 2] == 1) & (data[first + 3] >= 0xBC)
+    found, counts = np.unique(pids[is_pes], return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def _bytes_by_pid(pids: npt.NDArray[np.uint32]) -> dict[int, int]:

@@ -26,6 +26,10 @@ _SYNC = 0x47
 _PRIVATE_PES = 0x06  # stream_type: "PES packets containing private data"
 _PRIVATE_STREAM_1 = 0xBD
 _LANGUAGE, _STREAM_IDENTIFIER, _TELETEXT, _SUBTITLING, _DATA_COMPONENT = 0x0A, 0x52, 0x56, 0x59, 0xFD
+#: What says that a stream is scrambled: it no longer is.
+_ACCESS = 0x09
+#: Component tags by which players know captions and superimposed text. Source: ARIB TR-B14 volume 3, 4.2.8.1.
+_ARIB_TAGS = frozenset({*range(0x30, 0x40), 0x87, 0x88})
 #: Every so many caption packets the tables come again, so that a reader may begin in the middle.
 _TABLES_EVERY = 20
 #: A PID that is free in nearly every broadcast; the next ones are taken where it is not.
@@ -175,17 +179,19 @@ def _pes(codec: str, payload: bytes, pts: int) -> bytes:
 
 def _descriptors(stream: CaptionStream, tags: set[int]) -> bytes:
     """Return the broadcast's own where they say what the codec is, else ones that do; `tags` are taken already."""
-    known = dict(_parsed(stream.descriptors))
+    parsed = [(tag, body) for tag, body in _parsed(stream.descriptors) if tag != _ACCESS]
+    known = dict(parsed)
     match stream.codec:
         case "dvb_teletext":
             own = _TELETEXT in known
         case "dvb_subtitle":
             own = _SUBTITLING in known
         case _:
-            own = _STREAM_IDENTIFIER in known and _DATA_COMPONENT in known
+            own = _DATA_COMPONENT in known and (known.get(_STREAM_IDENTIFIER) or b"\0")[0] in _ARIB_TAGS
     if own:
         told = _LANGUAGE in known or stream.codec != "arib_caption"
-        return stream.descriptors + (b"" if told else _language(stream.language))
+        kept = b"".join(_descriptor(tag, body) for tag, body in parsed)
+        return kept + (b"" if told else _language(stream.language))
     return _made(stream, tags)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
+from typing import Any
 
 from encoderd.encode import granted
+from encoderd.encode.accounting import judge_captions, judge_left_out
 from encoderd.encode.damage import Damage
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo, never_sent
@@ -55,8 +57,13 @@ def judge(
     *,
     damage: Damage | None = None,
     proof: ProofFacts | None = None,
+    captions: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """Return all findings; a FAIL among them means that the file must not be published."""
+    """
+    Return all findings; a FAIL among them means that the file must not be published.
+
+    `captions` tells of the file beside the output, as the receipt does.
+    """
     streams = _streams(media, plan, facts, output, {} if damage is None else damage.by_pid)
     found = _pictures_and_sound(output)
     if len(found) != 1 + len(plan.audio):  # nothing else can be compared
@@ -76,7 +83,8 @@ def judge(
         _geometry(plan, output),
         _dynamic_range(plan),
         judge_tags(plan, output, None if media.duration_s is None else int(media.duration_s * 1000)),
-        _captions(plan, output),
+        judge_captions(plan, facts, output, captions, () if damage is None else damage.by_pid),
+        judge_left_out(plan),
         _damage(media, facts, damage),
         _rate_control(plan, facts),
         _granted(plan, facts),
@@ -241,16 +249,6 @@ def _dynamic_range(plan: EncodePlan) -> Finding:
         text = f"{HDR[video.color_trc]} kept as tagged, in 8 bits and without tone mapping"
         return warned("dynamic_range", text, 'Keep the recording, or encode it again with encode.tonemap = "auto".')
     return passed("dynamic_range", f"{HDR[video.tone_mapped]} mapped to BT.709" if video.tone_mapped else "standard")
-
-
-def _captions(plan: EncodePlan, output: OutputFacts) -> Finding:
-    """Nothing about captions fails a job."""
-    inside = sum(stream.kind == "subtitle" for stream in output.streams)
-    text = f"{inside} inside" + (f", {len(plan.beside)} in a file beside it" if plan.beside else "")
-    if inside < len(plan.inside):
-        remedy = "When the captions are needed, keep the recording."
-        return warned("captions", f"{text}; planned were {len(plan.inside)} inside", remedy)
-    return passed("captions", text if plan.inside or plan.beside else "none")
 
 
 def _likeness(facts: TranscodeFacts, proof: ProofFacts) -> Finding:

@@ -36,7 +36,7 @@ from encoderd.encode.media import CaptionInfo, Chapter
 from encoderd.encode.muxer import Muxer
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.proof import Proof
-from encoderd.encode.pyav import encoder_options, set_chapters, tell
+from encoderd.encode.pyav import attach, attached_file, encoder_options, set_chapters, tell
 from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
 
 
@@ -136,6 +136,8 @@ class Writer:
             sources = [streams[index] for index in (audio.index, *audio.also)]
             added.append(add_audio(container, audio, sources))
         inside = add_captions(container, plan.inside, streams)
+        for file in plan.attachments:
+            attach(container, file.name, file.mimetype, attached_file(streams[file.index]) or b"")
         self.inside = tuple(caption for caption in plan.inside if caption.index in inside)
         if self._begun:
             self._set_chapters(container)

@@ -49,14 +49,14 @@ def _teletext_row(row: int, text: str) -> bytes:
     return bytes([0x03, 0x2C, 0xC0 | 0x20 | 7, 0xE4]) + address + _teletext(text)
 
 
-def arib_units(seconds: Iterable[int]) -> list[Unit]:
+def arib_units(seconds: Iterable[int], words: str = "second ") -> list[Unit]:
     """
     A caption statement each second (ARIB STD-B24, volume 1 part 3, 9): data group of a PES packet with
     data_identifier 0x80 and private_stream_id 0xFF.
     """
     units = []
     for second in seconds:
-        text = f"{second}".encode("ascii")
+        text = f"{words}{second}".encode("ascii")
         unit = b"\x1f\x20" + len(text).to_bytes(3, "big") + text
         body = b"\x3f" + len(unit).to_bytes(3, "big") + unit
         group = bytes([0x04, 0, 0]) + len(body).to_bytes(2, "big") + body

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,7 +18,19 @@ DISPOSITIONS = {
     "default": 0x1, "dub": 0x2, "original": 0x4, "comment": 0x8, "forced": 0x40, "hearing_impaired": 0x80,
     "visual_impaired": 0x100, "descriptions": 0x20000,
 }  # fmt: skip
-CAN_CHAPTERS = hasattr(OutputContainer, "set_chapters")
+#: PyAV opens no encoder for text, so a stream of it is made like one that is there: a movie of timed text alone, as
+#: FFmpeg 5.1 writes it, and a file of one caption.
+_TIMED_TEXT = zlib.decompress(
+    base64.b85decode(
+        b"c-oy(u};G<5Iwi5%1{Xe9Rn&-*`R6*2(cBW4s5`JSe)9SQSBzOuN5#c@H6}e6B8f62k-&x<(#I}4H5&VIQQ(_z4N^b00a>}q_Isj"
+        b"Kna|u)z#@y2LRS0BPIDQEjW^|^rcb>0VuucB$*OWdO8%aV&zYO>N_xS&(hdxRB_*fKdnRwUugJ<@GXwAn&sbYRM)%6Kk7E6KubQ5"
+        b"%HlF3=go4N(jw*r8d?;3UqA1`&hyjtYqo0-g))mzHbmuzUQR-cQOQ0Z3ng6`tLu0i5vYyz4{uY<&jMj&<aJP+7}dz}hsDrw3yW5G"
+        b"F;{qhc;|P`X7rjB)YzDj5!#H9hqPyvGZS;iR}axFG}zBq!(ygSJ`-B5=cTFv-C^L>WceJ}Jl8%J=Hoc3xvyIsBwnto7fu8^t#7o<"
+        b"yt7?jSDJ<4X}Y5AK|CMc-U}v<aGQQ#zPRKCpGL>0t?o&y({6tQVUuJJ"
+    )
+)
+_PLAIN_TEXT = b"1\n00:00:00,000 --> 00:00:01,000\n.\n\n"
+CAN_CHAPTERS, CAN_ATTACH = (hasattr(OutputContainer, name) for name in ("set_chapters", "add_attachment"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +49,7 @@ class Head:
     words: Mapping[str, str] = field(default_factory=dict)
     chapters: Sequence[tuple[Fraction, Fraction, str]] = ()
     attachments: Sequence[tuple[str, str, bytes]] = ()  # name, type, content
+    texts: Sequence[tuple[Fraction, Fraction, str]] = ()  # captions in a stream of their own: begin, end
 
 
 def remuxed(
@@ -62,9 +77,10 @@ def remuxed(
             )
             new.disposition = sum(DISPOSITIONS[name] for name in said.dispositions)
             added[stream.index] = new
-        for name, kind, content in head.attachments:
+        for name, kind, content in head.attachments if CAN_ATTACH else ():
             adder: Any = target.add_attachment
             adder(name, kind, content)
+        texts = _text_stream(target) if head.texts else None
         packets = [packet for packet in source.demux() if packet.size and packet.dts is not None]
         first_s = min((packet.pts or 0) * Fraction(packet.time_base or 1) for packet in packets)
         for packet in packets:
@@ -72,7 +88,24 @@ def remuxed(
             packet.pts, packet.dts = (packet.pts or 0) - ticks, (packet.dts or 0) - ticks
             packet.stream = added[packet.stream_index]
             target.mux(packet)
+        for begin_s, end_s, text in head.texts:
+            target.mux(_text_packet(texts, begin_s, end_s, text.encode(), timed=muxer in {"mp4", "mov"}))
     return out.getvalue()
+
+
+def _text_stream(target: OutputContainer) -> Any:
+    data, form = (_TIMED_TEXT, "mov") if target.format.name in {"mp4", "mov"} else (_PLAIN_TEXT, "srt")
+    with av.open(io.BytesIO(data), "r", format=form) as template:
+        return target.add_stream_from_template(template.streams.subtitles[0])
+
+
+def _text_packet(stream: Any, begin_s: Fraction, end_s: Fraction, text: bytes, *, timed: bool) -> Any:
+    packet: Any = av.Packet(len(text).to_bytes(2, "big") + text if timed else text)
+    packet.time_base = Fraction(1, 1000)
+    packet.pts = packet.dts = round(begin_s * 1000)
+    packet.duration = round((end_s - begin_s) * 1000)
+    packet.stream = stream
+    return packet
 
 
 def _chapter(number: int, begin_s: Fraction, end_s: Fraction, title: str) -> dict[str, Any]:

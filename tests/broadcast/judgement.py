@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -238,6 +239,8 @@ def untold(receipt: dict[str, Any], truth: Truth) -> list[str]:
     """What the receipt should have told and did not, or told and should not have."""
     facts = receipt["facts"]
     found = [f"the receipt tells no {name}" for name in truth.tells if not facts.get(name)]
+    told = json.dumps(receipt)
+    found += [f"the receipt does not name {name}" for name in truth.names if name not in told]
     if truth.doubts is not None:
         doubts = {one["check"] for one in receipt["findings"] if one["verdict"] != "pass"}
         if doubts != set(truth.doubts):

@@ -62,6 +62,8 @@ class Truth:
     chapters: tuple[tuple[Fraction, str], ...] = ()
     #: Words of the output's head, at least.
     words: tuple[tuple[str, str], ...] = ()
+    #: Words that the receipt has to have somewhere, and which are the PIDs or names of what was left out.
+    names: tuple[str, ...] = ()
     #: Findings that have a doubt, and forbid the recording's disposal. None: nobody looks.
     doubts: tuple[str, ...] | None = None
     says: tuple[str, ...] = ()

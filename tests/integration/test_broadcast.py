@@ -62,9 +62,12 @@ def encoded(shelf: Path, folder: Path, name: str, **changes: Any) -> tuple[Done,
 def test_a_viewer_gets_all_of_it(shelf: Path, tmp_path: Path, name: str) -> None:
     """
     Pictures in order at their times, sound within 20 ms of them, tracks, geometry and colours; told in the receipt.
+    Captions are in the file or beside it, each of them.
     """
-    done, made = encoded(shelf, tmp_path, name)
+    done, made = encoded(shelf, tmp_path, name, captions=str(tmp_path / "x.captions"))
+    kept = set[bytes]().union(*map(sights.payloads, [done.path, *tmp_path.glob("x.captions*")]))
 
+    assert {pid: [] for pid in made.captions} == missing(made, kept)
     assert [] == faults(done.path, made.truth)
     assert [] == untold(done.receipt, made.truth)
 

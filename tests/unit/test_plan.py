@@ -10,7 +10,7 @@ import pytest
 
 from encoderd.encode.codec_options import codec_options
 from encoderd.encode.failures import EncodeFailed
-from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
+from encoderd.encode.media import AudioInfo, LeftOut, MediaInfo, VideoInfo
 from encoderd.encode.messages import EncodeRequest, VideoRequest
 from encoderd.encode.plan import COMMENT, make_plan
 from encoderd.jobs import FailureKind, JobEvent
@@ -166,7 +166,7 @@ def test_what_is_left_out_is_said() -> None:
         MEDIA,
         video=(replace(VIDEO, index=3, width=0, height=0), VIDEO, replace(VIDEO, index=5, codec="h264")),
         audio=(AUDIO, replace(AUDIO, index=2, sample_rate_hz=0)),
-        other=("dvb_subtitle (stream 4, pid 0x130)",),
+        left_out=(LeftOut(what="KLV metadata (PID 0x130)", reason="no container takes it", matters=True),),
         notes=("programme 1024 kept, left out: 1025",),
     )
     plan = make_plan(media, request())
@@ -174,9 +174,9 @@ def test_what_is_left_out_is_said() -> None:
     assert (0, [1]) == (plan.video.index, [audio.index for audio in plan.audio])
     assert plan.notes == (
         "programme 1024 kept, left out: 1025",
-        "video stream 3 (mpeg2video) left out",
-        "video stream 5 (h264) left out",
-        "left out: dvb_subtitle (stream 4, pid 0x130)",
+        "left out: KLV metadata (PID 0x130): no container takes it",
+        "left out: mpeg2video video (stream 3): one picture is kept",
+        "left out: h264 video (stream 5): one picture is kept",
         "audio stream 2 (aac) left out: no sample rate or channels in it",
     )
 

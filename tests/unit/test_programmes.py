@@ -106,8 +106,8 @@ def test_a_track_keeps_what_it_was_told_first() -> None:
     )
 
     assert (
-        Track(kind=Kind.VIDEO, codec="mpeg2video", pids=(1, 3)),
-        Track(kind=Kind.AUDIO, codec="aac", pids=(2,), languages=("jpn",)),
+        Track(kind=Kind.VIDEO, codec="mpeg2video", pids=(1, 3), stream_type=2),
+        Track(kind=Kind.AUDIO, codec="aac", pids=(2,), languages=("jpn",), stream_type=15),
     ) == found.programmes[0].tracks
     assert (1, 3) == found.programmes[0].pcr_pids
 

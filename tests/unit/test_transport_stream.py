@@ -187,7 +187,7 @@ def test_scrambling_is_the_share_of_packets_with_payload(clear: int, scrambled: 
         ),
         (PRIVATE, descriptor(0x56, b"deu\x09\0deu\x10\x50"), (Kind.CAPTIONS, "dvb_teletext", ("deu",))),
         (PRIVATE, component_tag(0x30) + descriptor(0xFD, b"\0\x08\x3d"), (Kind.CAPTIONS, "arib_caption", ())),
-        (PRIVATE, component_tag(0x38) + descriptor(0xFD, b"\0\x08\x3c"), (Kind.DATA, "", ())),
+        (PRIVATE, component_tag(0x38) + descriptor(0xFD, b"\0\x08\x3c"), (Kind.CAPTIONS, "arib_caption", ())),
         (PRIVATE, component_tag(0x87) + descriptor(0xFD, b"\0\x12\xad"), (Kind.CAPTIONS, "arib_caption", ())),
         (PRIVATE, b"", (Kind.DATA, "", ())),
         (0x0D, descriptor(0xFD, b"\0\x0c"), (Kind.DATA, "", ())),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from tests.broadcast import transport
-from tests.broadcast.containers import Head, Said, remuxed
+from tests.broadcast.captions import arib_units, teletext_units
+from tests.broadcast.containers import CAN_ATTACH, Head, Said, remuxed
 from tests.broadcast.making import Part
 from tests.broadcast.studio import SECOND_PID, audio, frames, service, steady, video
+from tests.broadcast.transport import FOREVER, HZ, PRIVATE, Elementary, Unit
 from tests.broadcast.truth import Made, Recipe, Track, truth_of
-from tests.sections import descriptor
+from tests.sections import component_tag, descriptor
 
 SHORT = Part(frames=frames(5))
 TWO_VOICES = (Track(), Track(language="eng", voice=1))
@@ -91,10 +94,120 @@ def said_in_mp4() -> Made:
     return Made(data=data, truth=truth_of([SHORT], tracks=tracks, words=tuple(HEAD.items()), chapters=moved))
 
 
+# --- what is not in the output
+
+PICTURE_IN_PICTURE = 0x101
+
+
+def _with(*others: Elementary, **truth: Any) -> Made:
+    data = transport.multiplexed(service(video([SHORT]), audio([SHORT]), *others), clock=steady())
+    return Made(data=data, truth=truth_of([SHORT], **truth))
+
+
+def _private(pid: int, descriptors: bytes, stream_type: int = PRIVATE) -> Elementary:
+    units = [Unit(pts=second * HZ, dts=second * HZ, data=bytes([second]) * 400) for second in range(1, 5)]
+    return Elementary(pid=pid, stream_type=stream_type, units=units, descriptors=descriptors)
+
+
+def for_receivers() -> Made:
+    """A carousel, HbbTV's applications and marks of advertisements: named, and nobody misses them."""
+    return _with(
+        _private(0x130, b"", transport.DATA_CAROUSEL),
+        _private(0x131, descriptor(0x6F, b"\0\x10\xe1"), 0x05),
+        _private(0x132, descriptor(0x05, b"CUEI"), 0x86),
+        doubts=(),
+        names=("DSM-CC carousel (PID 0x130)", "HbbTV applications (PID 0x131)", "SCTE 35 marks (PID 0x132)"),
+    )
+
+
+def unknown_data() -> Made:
+    """A camera's metadata, a type that nobody knows, and a PID that no table names: each is named, and is a doubt."""
+    streams = video([SHORT]), audio([SHORT])
+    hidden = replace(_private(0x150, b""), announced=FOREVER)
+    others = _private(0x140, descriptor(0x05, b"KLVA")), _private(0x141, b"", 0x7B), hidden
+    data = transport.multiplexed(service(*streams, *others), clock=steady())
+    names = ("KLV metadata (PID 0x140)", "data of type 0x7b (PID 0x141)", "PES packets (PID 0x150)")
+    return Made(data=data, truth=truth_of([SHORT], doubts=("left_out",), names=names))
+
+
+def announced_data() -> Made:
+    """Data that the table names and nobody sends is not missed, whatever it would have been."""
+    silent = Elementary(pid=0x141, stream_type=0x7B, units=[])
+    return _with(silent, doubts=(), names=("data of type 0x7b (PID 0x141)",))
+
+
+def second_picture() -> Made:
+    """A picture in the picture, or another angle: one is kept, the other is named."""
+    small = [replace(SHORT, size=(128, 96), number=20_000)]
+    second = video(small, pid=PICTURE_IN_PICTURE)
+    return _with(second, doubts=("left_out",), names=("mpeg2video video (stream",))
+
+
+# --- captions
+
+
+def odd_component_tags() -> Made:
+    """ARIB captions that have the sound's component tag, and superimposed text: their data component tells."""
+    seconds = range(1, 5)
+    component = descriptor(0xFD, b"\x00\x08\x3d")
+    streams = [
+        Elementary(pid=pid, stream_type=PRIVATE, units=arib_units(seconds), descriptors=component_tag(tag) + component)
+        for pid, tag in ((0x120, 0x10), (0x121, 0x38), (0x122, 0x10))
+    ]
+    made = _with(*streams, doubts=())
+    return replace(made, captions={stream.pid: [unit.data for unit in stream.units] for stream in streams})
+
+
+def captions_like_video() -> Made:
+    """Lengths in captions that look like start codes: FFmpeg takes the stream for VVC and hands out nothing of it."""
+    units = arib_units(range(1, 5), words="")
+    component = descriptor(0xFD, b"\x00\x08\x3d")
+    stream = Elementary(pid=0x120, stream_type=PRIVATE, units=units, descriptors=component_tag(0x10) + component)
+    return _with(stream, doubts=("captions",), names=("FFmpeg read nothing of arib_caption (PID 0x120)",))
+
+
+def teletext_pages() -> Made:
+    """Two pages of subtitles, one for the hard of hearing: the file beside says so as the broadcast does."""
+    units = teletext_units(range(1, 5))
+    stream = Elementary(pid=0x121, stream_type=PRIVATE, units=units, descriptors=TELETEXT_PAGES)
+    return replace(_with(stream, doubts=()), captions={0x121: [unit.data for unit in units]})
+
+
+TELETEXT_PAGES = descriptor(0x56, b"fre\x10\x88ger\x28\x89")
+TEXTS = [(Fraction(1), Fraction(2), "Ebb"), (Fraction(3), Fraction(4), "and flood")]
+FONT = ("sea.ttf", "application/x-truetype-font", b"not really a font" * 9)
+
+
+def _texts(muxer: str, *attachments: tuple[str, str, bytes]) -> Made:
+    """Captions that are text; fonts for them."""
+    said = [Said(), Said(language="jpn"), Said(language="eng")]
+    head = Head(texts=TEXTS, attachments=attachments)
+    truth = truth_of([SHORT], tracks=TWO_VOICES, doubts=())
+    data = remuxed(_two_sounds([SHORT]), muxer, said, head)
+    return Made(data=data, truth=truth, captions={3: [text.encode() for _, _, text in TEXTS]})
+
+
+def with_a_font(*, kept: bool) -> Made:
+    made = _texts("matroska", FONT)
+    doubts = () if kept or not CAN_ATTACH else ("left_out",)
+    return replace(made, truth=replace(made.truth, doubts=doubts, names=("sea.ttf",) if CAN_ATTACH else ()))
+
+
 CATALOGUE: dict[str, Recipe] = {
     "audio_description": Recipe(make=audio_description),
     "receiver_mix": Recipe(make=receiver_mix),
     "said_in_matroska": Recipe(make=said_in_matroska, suffix=".mkv"),
     "said_in_matroska_later": Recipe(make=lambda: said_in_matroska(1), suffix=".mkv", asked={"container": "mkv"}),
+    "for_receivers": Recipe(make=for_receivers),
+    "unknown_data": Recipe(make=unknown_data),
+    "announced_data": Recipe(make=announced_data),
+    "second_picture": Recipe(make=second_picture),
+    "odd_component_tags": Recipe(make=odd_component_tags),
+    "captions_like_video": Recipe(make=captions_like_video),
+    "teletext_pages": Recipe(make=teletext_pages),
+    "timed_text_beside": Recipe(make=lambda: _texts("mp4"), suffix=".mp4"),
+    "timed_text_inside": Recipe(make=lambda: _texts("mov"), suffix=".mov", asked={"container": "mkv"}),
+    "font_kept": Recipe(make=lambda: with_a_font(kept=True), suffix=".mkv", asked={"container": "mkv"}),
+    "font_left_out": Recipe(make=lambda: with_a_font(kept=False), suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
