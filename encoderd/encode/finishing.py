@@ -153,30 +153,37 @@ def _read_segment(fd: int, segment: WrittenSegment) -> tuple[bytes, Segment]:
 
 
 def _read(fd: int, size: int, at: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        piece = os.pread(fd, size - len(data), at + len(data))
-        if not piece:
-            raise ValueError(f"the file ends at byte {at + len(data)}")
-        data += piece
+    data = bytearray(size)
+    _fill(fd, memoryview(data), at)
     return bytes(data)
+
+
+def _fill(fd: int, data: memoryview, at: int) -> None:
+    while data:
+        count = os.preadv(fd, [data], at)
+        if not count:
+            raise ValueError(f"the file ends at byte {at}")
+        at += count
+        data = data[count:]
 
 
 def _move(fd: int, moves: Sequence[tuple[int, int, int]], alive: Callable[[float], None]) -> None:
     """Move (from, to, length), the last first and each from its end on: to is never before from."""
     whole = max(1, sum(length for _, _, length in moves))
     done = 0
+    buffer = memoryview(bytearray(min(_AT_ONCE, whole)))
     for source, target, length in reversed(moves):
         left = length if source != target else 0
         while left:
             size = min(left, _AT_ONCE)
             left -= size
-            _write(fd, _read(fd, size, source + left), target + left)
+            _fill(fd, buffer[:size], source + left)
+            _write(fd, buffer[:size], target + left)
             done += size
             alive(done / whole)
 
 
-def _write(fd: int, data: bytes, at: int) -> None:
+def _write(fd: int, data: bytes | memoryview, at: int) -> None:
     view = memoryview(data)
     while view:
         count = os.pwrite(fd, view, at)
