@@ -23,6 +23,8 @@ from encoderd.encode.words import cleaned
 MOST_CHAPTERS, LONGEST_TITLE = 1000, 400
 #: The longest time that is believed, in milliseconds: 1000 hours.
 LATEST_MS = 3_600_000 * 1000
+#: What says that there are chapters: Matroska's element, MP4's list, and its reference to a track of titles.
+_MARKS = (b"\x10\x43\xa7\x70", b"chpl", b"chap")
 #: A first chapter that begins so soon begins with the first picture.
 _NEARLY_AT_ONCE_MS = 50
 #: Title of what comes before the first chapter.
@@ -92,6 +94,11 @@ def muxable(chapters: Sequence[Chapter], duration_ms: int | None, muxer: str) ->
             }
         )
     return made
+
+
+def are_marked(head: bytes, tail: bytes) -> bool:
+    """Whether the bytes of a Matroska or MP4 file look as if it has chapters; for a PyAV that reads none."""
+    return any(mark in piece for mark in _MARKS for piece in (head, tail))
 
 
 def of_source(found: Sequence[Chapter]) -> Chapters:

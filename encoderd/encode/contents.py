@@ -211,7 +211,11 @@ def _start_s(
 def _duration_s(container: InputContainer, tracks: Sequence[VideoInfo | AudioInfo], *, alone: bool) -> Fraction | None:
     """The container's claim; beside other programmes, which may last longer, that of the kept one's own streams."""
     if alone:
-        return None if container.duration is None else Fraction(container.duration, 1_000_000)
+        claim = None if container.duration is None else Fraction(container.duration, 1_000_000)
+        begin = _start_s(container, tracks, ()) or Fraction(0)
+        # Matroska's, as FFmpeg writes it, counts from the clock's zero and not from the first packet
+        late = "matroska" in container.format.name and claim is not None and 0 < begin < claim
+        return claim - begin if claim is not None and late else claim
     streams = [container.streams[track.index] for track in tracks]
     claims = [Fraction(one.duration * one.time_base) for one in streams if one.duration and one.time_base]
     return max(claims, default=None)

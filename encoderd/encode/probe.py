@@ -20,14 +20,15 @@ from av.container import InputContainer
 
 from encoderd.encode import transport_stream
 from encoderd.encode.audio_examples import audio_examples
+from encoderd.encode.chapters import are_marked
 from encoderd.encode.containers import Lack, describe, encrypted
 from encoderd.encode.contents import is_known, media_info
 from encoderd.encode.elementary_streams import Kind
 from encoderd.encode.failures import EncodeFailed, crashed, rejected, source_changed
 from encoderd.encode.joined_input import PLACE_BYTES, joining_prefix, open_joined
-from encoderd.encode.media import MediaInfo, Service
+from encoderd.encode.media import LeftOut, MediaInfo, Service
 from encoderd.encode.programmes import Choice, choose, late_pids, layout, with_components
-from encoderd.encode.pyav import open_input
+from encoderd.encode.pyav import chapters_of, open_input
 from encoderd.encode.service_information import read_services, service
 from encoderd.encode.transport_stream import NULL_PID, TransportSample, packet_shape
 from encoderd.jobs import readable
@@ -207,6 +208,9 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
             )
         )
         media = media_info(container, recording.size_bytes, choice, told, examples, late)
+        if not places and chapters_of(container) is None and are_marked(head, _tail(recording)):
+            unread = LeftOut(what="chapters", reason="this PyAV reads none", matters=True)
+            media = replace(media, left_out=(*media.left_out, unread))
         shape = packet_shape(head) if media.format == "mpegts" else None
         del places, head  # tens of megabytes that nobody needs while it is encoded
         yield Demuxed(
@@ -239,6 +243,13 @@ def _places(recording: Recording, head: bytes) -> list[_Place]:
             if told is not None:
                 found.append(_Place(at=at, data=data, told=told))
     return found
+
+
+def _tail(recording: Recording) -> bytes:
+    try:
+        return os.pread(recording.fd, HEAD_BYTES, max(0, recording.size_bytes - HEAD_BYTES))
+    except OSError as error:
+        raise _unreadable(recording.path, error) from error
 
 
 def _chosen(places: Sequence[_Place], wish: int) -> tuple[Choice, Service]:

@@ -75,6 +75,8 @@ def remuxed(
             new.metadata.update(
                 {key: value for key, value in (("language", said.language), ("title", said.title)) if value}
             )
+            if muxer == "mp4" and said.title:  # the one form that every FFmpeg reads
+                new.metadata["handler_name"] = said.title
             new.disposition = sum(DISPOSITIONS[name] for name in said.dispositions)
             added[stream.index] = new
         for name, kind, content in head.attachments if CAN_ATTACH else ():

@@ -13,6 +13,7 @@ from encoderd.encode.chapters import (
     LONGEST_TITLE,
     MOST_CHAPTERS,
     Chapter,
+    are_marked,
     muxable,
     of_source,
     on_output,
@@ -174,6 +175,13 @@ def test_a_container_s_chapters_move_with_the_output_s_zero() -> None:
         Chapter(start_ms=1_000, end_ms=1_980, title="one"),
         Chapter(start_ms=1_980, title="open"),
     ) == on_output(chapters, 80_020)
+
+
+def test_chapters_that_an_old_pyav_does_not_read_are_noticed() -> None:
+    """Matroska says in its head that it has some, MP4 in its index, wherever that stands."""
+    assert are_marked(b"\x1a\x45\xdf\xa3..\x10\x43\xa7\x70", b"")
+    assert are_marked(b"ftyp", b"moov..udta..chpl")
+    assert not are_marked(b"ftyp", b"moov")
 
 
 def test_a_container_s_chapters_are_put_in_order() -> None:

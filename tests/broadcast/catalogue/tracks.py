@@ -209,5 +209,6 @@ CATALOGUE: dict[str, Recipe] = {
     "timed_text_inside": Recipe(make=lambda: _texts("mov"), suffix=".mov", asked={"container": "mkv"}),
     "font_kept": Recipe(make=lambda: with_a_font(kept=True), suffix=".mkv", asked={"container": "mkv"}),
     "font_left_out": Recipe(make=lambda: with_a_font(kept=False), suffix=".mkv"),
+    "said_in_matroska_at_80s": Recipe(make=lambda: said_in_matroska(80), suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
