@@ -188,7 +188,7 @@ class CopiedAudio:
         if silent is None or time_base is None or self._end is None:  # nothing to fill with, or behind
             return
         length = Fraction(silent.samples) / (silent.rate_hz * time_base)  # ticks, exact
-        if self._step < length - self._no_step:
+        if self._step < max(length / 2, length - self._no_step):  # a tick may be as long as a frame
             return
         count = round(self._step / length)
         self._step -= round(count * length)

@@ -121,7 +121,7 @@ def _placed(theirs: Pictures, ours: Pictures, source: Times, first: int, last: i
     candidates += [float(target[min(max(0, begin + more), len(target) - 1)] - times[0]) for more in around]
     candidates += [float(target[-1] - times[-1])]
     looked = np.unique(np.linspace(0, len(times) - 1, min(len(times), LOOKED)).astype(np.int64))
-    best, found = -1.0, Stretch(first=first, last=last, offset_s=0.0, matched=0)
+    best, found = 0.0, Stretch(first=first, last=last, offset_s=0.0, matched=0)
     for offset_s in candidates:
         for _ in range(2):
             apart = target[_closest(target, times + offset_s)] - times - offset_s
@@ -130,7 +130,7 @@ def _placed(theirs: Pictures, ours: Pictures, source: Times, first: int, last: i
         index = _closest(target, times + offset_s)
         matched = int((np.abs(target[index] - times - offset_s) <= step_s / 4).sum())
         alike = float(_framed(theirs.luma[first:last][looked], ours.luma[index[looked]]).clip(0, 1).mean())
-        if matched * (0.5 + alike) > best + 1e-6:
+        if matched * (0.5 + alike) > best * 1.01:  # where nothing moves, the nearest
             best = matched * (0.5 + alike)
             found = Stretch(first=first, last=last, offset_s=offset_s, matched=matched)
     return found
