@@ -28,6 +28,8 @@ PRIMARIES, TRANSFERS, MATRICES = (
 HDR = {16: "PQ", 18: "HLG"}
 #: Sample aspect ratios beyond this (and below its inverse) are no television; a damaged header says them.
 WIDEST_SAMPLE = Fraction(4)
+#: A sequence header with both of its matrices, and the beginning of its extension. Source: ISO/IEC 13818-2, 6.2.2.1.
+_SEQUENCE_BYTES = 4 + 8 + 2 * 64 + 8
 #: Display aspects that differ by less are the same: 720 × 480 counts as 4:3 with 704 or with 720 samples of a line.
 SAME_ASPECT = Fraction(1, 50)
 #: Lines that are coded because macroblocks have 16, and lines that are meant. Source: Rec. ITU-R BT.709-6, part 2.
@@ -319,10 +321,15 @@ def others(looks: Sequence[Look], main: PictureForm) -> tuple[str, ...]:
 
 def mpeg2_sequence(packet: bytes) -> bytes:
     """
-    Return what the sequence header in a packet of MPEG-2 video says of size, aspect and rate, b"" when it has none.
+    Return what the sequence header in a packet of MPEG-2 video, and its extension, say of size, aspect, rate and scan.
 
-    Where it changes, the decoder is to be emptied first: libavcodec drops the picture that waits for its turn. Source:
-    ISO/IEC 13818-2, 6.2.2.1: 12 bits of width and of height, 4 of the aspect and 4 of the frame rate.
+    Where it changes, the decoder is to be emptied first: libavcodec drops the picture that waits for its turn. b"" when
+    there is none. Source: ISO/IEC 13818-2, 6.2.2.1: 12 bits of width and of height, 4 of the aspect and 4 of the frame
+    rate; 6.2.2.3: 4 bits of its name, 8 of profile and level, 1 of scan, 2 of colours, 4 of size.
     """
     at = packet.find(b"\x00\x00\x01\xb3")
-    return packet[at + 4 : at + 8] if at >= 0 else b""
+    if at < 0:
+        return b""
+    extension = packet.find(b"\x00\x00\x01\xb5", at, at + _SEQUENCE_BYTES)
+    told = packet[extension + 4 : extension + 7] if extension >= 0 else b""
+    return packet[at + 4 : at + 8] + told[:2] + bytes(byte & 0xE0 for byte in told[2:])

@@ -22,20 +22,19 @@ from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import crashed
 from encoderd.encode.media import CaptionInfo
 from encoderd.encode.opening import Opening
+from encoderd.encode.picture_decoder import PictureDecoder
 from encoderd.encode.pictures import mpeg2_sequence
 from encoderd.encode.pipe import Pipe
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.probe import READ_ERRORS, Demuxed
 from encoderd.encode.pyav import demuxed_packets
 from encoderd.encode.reception import Reception
-from encoderd.encode.timeline import ShownAt, Timeline
+from encoderd.encode.shown_at import ShownAt
+from encoderd.encode.timeline import Timeline
 from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
 
 #: Output time between two notes of where in the file it was read, in ms.
 PLACE_EVERY_MS = 500
-#: A damaged header may claim any size; a decoder that believes it takes all memory. 4096 × 2304 is more than anybody
-#: broadcasts, and as much as h264_qsv takes.
-MOST_PIXELS = 4096 * 2304
 #: How far behind the pictures of its track a packet of another PID may be.
 STALE_S = 0.5
 #: Packets that are read before the first of them is placed: about a second of a recording; fewer where they are large.
@@ -70,7 +69,13 @@ class Reader:
         self._ahead: deque[Packet[Any]] = deque()  # read and announced, not placed yet
         self._ahead_bytes = 0
         self._tracks = tracks(plan)
-        self._shown_at = {index: ShownAt() for index, track in self._tracks.items() if track == [0]}
+        rate = plan.video.source_rate or plan.video.frame_rate
+        self._shown_at: dict[int, ShownAt[VideoFrame]] = {
+            index: ShownAt(1 / (rate * Fraction(self._source.streams[index].time_base or VIDEO_TIME_BASE)))
+            for index, track in self._tracks.items()
+            if track == [0]
+        }
+        self._decoders: dict[int, PictureDecoder] = {}
         self._decoding: int | None = None  # the stream whose pictures are decoded now
         self._decoded_s = 0.0  # how far it is
         self._sequence = b""  # the last MPEG-2 sequence header
@@ -181,46 +186,43 @@ class Reader:
                 self._reception.demuxed_bytes = self._facts.last_position
 
     def _at_s(self, item: Any) -> float:
-        """Seconds on the output's timeline of what was placed and not shifted yet: where damage is."""
+        """Seconds on the output's timeline of what was placed and not shifted yet; without a timestamp, where it is."""
         stamp = item.pts if item.pts is not None else item.dts
-        return 0.0 if stamp is None or item.time_base is None else float(stamp * item.time_base - self._shift_s)
+        return self._decoded_s if stamp is None else float(stamp * item.time_base - self._shift_s)
 
     def _emit_pictures(self, index: int, packet: Packet[Any] | None) -> None:
         """Decode; without a packet the decoder is emptied and made ready for whatever comes next on its stream."""
-        for frame in self._decoded(index, packet):
+        decoder = self._decoders.get(index)
+        if decoder is None:
+            threads = self._plan.video.decoder_threads
+            decoder = PictureDecoder(self._source.streams[index], threads, self._note_spoilt)
+            self._decoders[index] = decoder
+        shown_at = self._shown_at[index]
+        for frame in decoder.drain() if packet is None else decoder.decode(packet):
             self._facts.frames_decoded += 1
-            if frame.is_corrupt:
-                self._facts.corrupt_frames += 1
-                self._damage.note(Kind.CORRUPT_PICTURE, self._at_s(frame), 0)
-            frame.pts = self._shown_at[index].place(frame.pts, frame.dts)
-            self._shift(frame)
-            if self._opening is not None:
-                self._opening.hold(0, frame)
-                if self._opening.over:
-                    self._release()
-            else:
-                self._send(0, frame)
-
-    def _decoded(self, index: int, packet: Packet[Any] | None) -> list[Any]:
-        """A packet that cannot be decoded costs itself, not the job."""
-        context: Any = self._source.streams[index].codec_context
-        if not context.is_open:
-            context.thread_count = self._plan.video.decoder_threads
-            context.thread_type = "AUTO"
-            context.options = {"max_pixels": str(MOST_PIXELS)}
-        try:
-            frames: list[Any] = context.decode(packet)
-        except MemoryError:
-            raise
-        except av.error.FFmpegError:
-            frames = []
-            if packet is not None:
-                self._facts.decode_errors += 1
-                self._facts.streams[0].damaged += 1
-                self._damage.note(Kind.UNDECODABLE, self._at_s(packet), 0)
+            for at, shown in shown_at.push(frame, frame.pts, frame.dts):
+                self._show(shown, at)
         if packet is None:
-            context.flush_buffers()
-        return frames
+            for at, shown in shown_at.drain():
+                self._show(shown, at)
+
+    def _show(self, frame: VideoFrame, at: int | None) -> None:
+        frame.pts = at
+        if frame.is_corrupt:
+            self._facts.corrupt_frames += 1
+            self._damage.note(Kind.CORRUPT_PICTURE, self._at_s(frame), 0)
+        self._shift(frame)
+        if self._opening is not None:
+            self._opening.hold(0, frame)
+            if self._opening.over:
+                self._release()
+        else:
+            self._send(0, frame)
+
+    def _note_spoilt(self, packet: Packet[Any]) -> None:
+        self._facts.decode_errors += 1
+        self._facts.streams[0].damaged += 1
+        self._damage.note(Kind.UNDECODABLE, self._at_s(packet), 0)
 
     def _shift(self, item: Any) -> None:
         """Move a packet or frame to where the output's zero is, once that is known."""

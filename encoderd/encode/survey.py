@@ -161,8 +161,14 @@ def _described(frames: list[VideoFrame], at: float, context: Any, video: VideoIn
     """Say what the pictures are like that have the form of the last one; a change may lie within them."""
     last = frames[-1]
     alike = [frame for frame in frames if _same_form(frame, last)]
-    times = [frame.pts * Fraction(frame.time_base) for frame in alike if frame.pts is not None and frame.time_base]
-    steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
+    times = [
+        (number, frame.pts * Fraction(frame.time_base))
+        for number, frame in enumerate(alike)
+        if frame.pts is not None and frame.time_base
+    ]
+    # Where a PES packet holds several pictures, one of them has its timestamp.
+    steps = [(later - earlier) / (after - before) for (before, earlier), (after, later) in pairwise(times)]
+    steps = [step for step in steps if step > 0]
     spacing_s = sorted(steps)[len(steps) // 2] if steps else Fraction(0)
     pictures = [_luma(frame) for frame in alike]
     rotation, mirrored = orientation(last)

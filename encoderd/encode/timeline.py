@@ -60,37 +60,6 @@ RECENT_EPOCHS = 8
 
 
 @dataclass(slots=True)
-class ShownAt:
-    """
-    When decoded pictures are shown: by their pts, or by their dts in recordings whose pts are wrong more often.
-
-    AVI has no pts, and what FFmpeg makes of that is not in order where pictures were reordered. A timestamp is wrong
-    when it does not come after the one before. Source: FFmpeg's own rule (libavcodec/decode.c, guess_correct_pts).
-    """
-
-    _wrong_pts: int = 0
-    _wrong_dts: int = 0
-    _last_pts: int | None = None
-    _last_dts: int | None = None
-
-    def place(self, pts: int | None, dts: int | None) -> int | None:
-        """
-        Return the time of the next picture in the order of the decoder, in the ticks of its timestamps.
-
-        None means that it simply follows the one before: the last pictures come without a dts.
-        """
-        if dts is not None:
-            self._wrong_dts += self._last_dts is not None and dts <= self._last_dts
-            self._last_dts = dts
-        if pts is not None:
-            self._wrong_pts += self._last_pts is not None and pts <= self._last_pts
-            self._last_pts = pts
-        if pts is None or (self._last_dts is not None and self._wrong_pts > self._wrong_dts):
-            return dts
-        return pts
-
-
-@dataclass(slots=True)
 class Timeline:
     """
     Places packets; `origin_s` is the source time that becomes zero (None: the first packet's).

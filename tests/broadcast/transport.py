@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tests.encoding import TS, WRAP, packets_of
@@ -27,12 +27,17 @@ FOREVER = 2**62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """An access unit, as it goes into one PES packet. It is sent in its place by dts, or as if that were `sent`."""
+    """
+    An access unit, as it goes into one PES packet. It is sent in its place by dts, or as if that were `sent`.
+
+    `told` are the stamps in the header: "both", "pts" or "none".
+    """
 
     pts: int
     dts: int
     data: bytes
     sent: int | None = None
+    told: str = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +121,14 @@ def stamp(mark: int, ticks: int) -> bytes:
     return (value | 1).to_bytes(5, "big")
 
 
-def pes(stream_id: int, pts: int, dts: int, data: bytes) -> bytes:
-    both = pts != dts
-    times = stamp(3, pts) + stamp(1, dts) if both else stamp(2, pts)
-    rest = bytes([0x84, 0xC0 if both else 0x80, len(times)]) + times + data
+def pes(stream_id: int, pts: int, dts: int, data: bytes, told: str = "both") -> bytes:
+    if told == "none":
+        flags, times = 0, b""
+    elif told == "pts" or pts == dts:
+        flags, times = 0x80, stamp(2, pts)
+    else:
+        flags, times = 0xC0, stamp(3, pts) + stamp(1, dts)
+    rest = bytes([0x84, flags, len(times)]) + times + data
     length = 0 if stream_id == 0xE0 or len(rest) > 0xFFFF else len(rest)
     return b"\0\0\1" + bytes([stream_id]) + length.to_bytes(2, "big") + rest
 
@@ -142,7 +151,7 @@ def multiplexed(services: Sequence[Service], *, clock: Callable[[int], int]) -> 
     for at, pid, stream, unit in arrivals:
         out += tables.due(at, cutter)
         shift = clock(unit.pts) - unit.pts
-        data = pes(stream.stream_id, unit.pts + shift, unit.dts + shift, unit.data)
+        data = pes(stream.stream_id, unit.pts + shift, unit.dts + shift, unit.data, unit.told)
         out += cutter.payload(pid, data, at + shift if pid in clocks else None)
     return b"".join(out)
 
@@ -178,6 +187,17 @@ class _Tables:
             version += 1
         self._versions[pid] = (plain, version)
         return make(version)
+
+
+def together(units: Sequence[Unit], count: int) -> list[Unit]:
+    """Put `count` access units into each PES packet, which has the stamps of the first one (2.4.3.7)."""
+    groups = [units[first : first + count] for first in range(0, len(units), count)]
+    return [replace(group[0], data=b"".join(unit.data for unit in group)) for group in groups]
+
+
+def stamped_once(units: Sequence[Unit], every: int, told: str = "both") -> list[Unit]:
+    """Leave the stamps to the first of `every` units, and of these as many as `told` says."""
+    return [replace(unit, told=told if number % every == 0 else "none") for number, unit in enumerate(units)]
 
 
 # --- surgery

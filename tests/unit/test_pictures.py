@@ -234,6 +234,8 @@ def test_other_forms_are_said_once() -> None:
 def test_the_sequence_header_is_found() -> None:
     """Size, aspect and rate; nothing in packets without one, or cut off within."""
     assert b"\x2d\x01\xe0\x34" == mpeg2_sequence(b"\x00\x00\x00\x01\xb3\x2d\x01\xe0\x34\xff\xff")
+    head, extension = b"\x00\x00\x01\xb3\x2d\x01\xe0\x34" + bytes(4), b"\x00\x00\x01\xb5\x14\x8a\x3f\xff"
+    assert b"\x2d\x01\xe0\x34\x14\x8a\x20" == mpeg2_sequence(head + extension), "the scan, but no bit rate"
     assert b"" == mpeg2_sequence(b"\x00\x00\x01\x00\x00\x0f")
     assert b"\x2d" == mpeg2_sequence(b"\x00\x00\x01\xb3\x2d")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from encoderd.encode.discontinuities import Kind
 from encoderd.encode.epochs import FLICKS
-from encoderd.encode.timeline import BACKWARD_JUMP, MOST_GAP, ShownAt, Timeline
+from encoderd.encode.timeline import BACKWARD_JUMP, MOST_GAP, Timeline
 
 CLOCK = Fraction(1, 90_000)
 WRAP = 2**33
@@ -242,26 +242,6 @@ def test_times_without_packets_are_noted() -> None:
 
     assert [(gap.stream, round(gap.at_s), round(gap.step_s)) for gap in timeline.gaps] == [(VIDEO, 1, 3), (AUDIO, 1, 3)]
     assert [(jump.kind, round(jump.at_s)) for jump in timeline.discontinuities] == [(Kind.FORWARD, 5)]
-
-
-@pytest.mark.parametrize(
-    ("decoded", "expected"),
-    [
-        ([(0, None), (1, None), (2, None)], [0, 1, 2]),
-        ([(0, 0), (None, 1), (2, 2)], [0, 1, 2]),
-        ([(0, 5), (1, 4), (2, 3)], [0, 1, 2]),
-        ([(1, 2), (3, 3), (4, 4), (2, 5), (6, 6), (5, None)], [1, 3, 4, 5, 6, None]),
-        ([(None, None), (None, None)], [None, None]),
-        ([(3, None), (1, None), (2, None)], [3, 1, 2]),
-    ],
-)
-def test_pictures_are_shown_by_the_clock_that_is_right(
-    decoded: list[tuple[int | None, int | None]], expected: list[int | None]
-) -> None:
-    """(pts, dts) as decoded → when it is shown; the fourth row is AVI's."""
-    shown_at = ShownAt()
-
-    assert expected == [shown_at.place(pts, dts) for pts, dts in decoded]
 
 
 @pytest.mark.parametrize("off_s", [-3600, -5, -1, 0.5, 5, 60, 3600])

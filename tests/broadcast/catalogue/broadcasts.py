@@ -36,9 +36,6 @@ from tests.dual_mono import dual_mono_adts
 from tests.encoding import WRAP, noisy, scrambled
 from tests.sections import component_tag, descriptor, language
 
-#: FFmpeg's MPEG-2 decoder forgets the picture it holds when a sequence header changes the size or ends interlacing,
-#: also after a sequence_end_code (mpeg12dec.c; measured).
-LOST_AT_A_CHANGE = 1
 #: FFmpeg's demuxer and parser each keep a packet of a PID that is gone, until the end of the file (mpegts.c; measured).
 KEPT_TO_THE_END = 2
 
@@ -65,7 +62,6 @@ def previous_head() -> Made:
             parts,
             lost=((Fraction(0), Fraction(1)),),
             late_picture_s=Fraction(1),
-            missing=LOST_AT_A_CHANGE,
             tells=("discontinuities",),
         ),
     )
@@ -95,7 +91,7 @@ def resolution_change() -> Made:
     main = Part(frames=frames(4), size=(192, 144), sample_aspect_ratio=Fraction(4, 3), scan="tff")
     wide = Part(frames=frames(2.5), size=(256, 144), scan="tff")
     small = Part(frames=frames(2), size=(160, 96), sample_aspect_ratio=Fraction(16, 15), scan="tff")
-    return plain([main, wide, small, replace(main, frames=frames(1.5))], missing=3 * LOST_AT_A_CHANGE)
+    return plain([main, wide, small, replace(main, frames=frames(1.5))])
 
 
 def aspect_change() -> Made:
@@ -107,7 +103,7 @@ def aspect_change() -> Made:
 def interlace_flips() -> Made:
     """Progressive, top field first, bottom field first, progressive: 2.5 s each."""
     scans = ("progressive", "tff", "bff", "progressive")
-    return plain([Part(frames=frames(2.5), scan=scan) for scan in scans], missing=2 * LOST_AT_A_CHANGE)
+    return plain([Part(frames=frames(2.5), scan=scan) for scan in scans])
 
 
 def rate_change() -> Made:
