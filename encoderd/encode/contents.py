@@ -21,7 +21,7 @@ from encoderd.encode import words
 from encoderd.encode.audio_configuration import codec_word, is_dual_mono
 from encoderd.encode.chapters import of_source
 from encoderd.encode.dispositions import named
-from encoderd.encode.elementary_streams import Kind
+from encoderd.encode.elementary_streams import SOUND_NAMES, Kind
 from encoderd.encode.left_out import of_stream, of_table_entry, of_unnamed
 from encoderd.encode.media import AttachmentInfo, AudioInfo, CaptionInfo, LeftOut, MediaInfo, Service, VideoInfo
 from encoderd.encode.pictures import WIDEST_SAMPLE
@@ -68,6 +68,7 @@ def media_info(
     left: list[LeftOut] = []
     unnamed = () if choice is None else choice.unnamed
     accounted: set[int] = set()
+    unheard: dict[int, str] = {}
     for group, track in _tracks(container, () if programme is None else programme.tracks):
         stream, also = group[0], tuple(later.index for later in group[1:])
         if track is None and choice is not None and choice.others and not _is_kept(stream, programme):
@@ -89,6 +90,11 @@ def media_info(
             captions.append(_caption_info(stream, track, also))
         elif kind(stream) == "attachment" and attached_file(stream) is not None:
             attachments.append(_attachment(stream))
+        elif kind(stream) == "audio" or (track is not None and track.kind is Kind.AUDIO):
+            codec = (track.codec if track is not None else "") or codec_of(stream)
+            unheard[stream.id] = SOUND_NAMES.get(codec, codec) or "unknown sound"
+            other.append(_named(stream, codec))
+            left.append(_left_out(stream, track))
         else:
             other.append(_named(stream))
             left.append(of_unnamed(stream.id) if stream.id in unnamed else _left_out(stream, track))
@@ -116,6 +122,7 @@ def media_info(
         announced={} if programme is None else announced(programme.tracks),
         left_out=tuple(left),
         attachments=tuple(attachments),
+        unheard=unheard,
     )
 
 
@@ -233,9 +240,10 @@ def _both_told(track: Track | None) -> Track | None:
     return None if track is None else replace(track, dual_mono=True)
 
 
-def _named(stream: Stream) -> str:
+def _named(stream: Stream, told: str = "") -> str:
+    """`told` is the codec as the tables call it."""
     context: Any = stream.codec_context
-    name = codec_of(stream) if context is None else context.name
+    name = told or codec_of(stream) if context is None else context.name
     return f"{name or 'unknown ' + kind(stream)} (stream {stream.index}, pid {stream.id:#x})"
 
 

@@ -72,6 +72,8 @@ _STREAM_TYPES = {
     0x20: (Kind.VIDEO, "h264"),
     0x21: (Kind.VIDEO, "jpeg2000"),
     0x24: (Kind.VIDEO, "hevc"),
+    0x2D: (Kind.AUDIO, "mpegh_3d_audio"),
+    0x2E: (Kind.AUDIO, "mpegh_3d_audio"),
     0x33: (Kind.VIDEO, "vvc"),
     0x42: (Kind.VIDEO, "cavs"),
     0x81: (Kind.AUDIO, "ac3"),
@@ -119,7 +121,21 @@ _PRIVATE = {
     0x7B: (Kind.AUDIO, "dca"),
     0x7C: (Kind.AUDIO, "aac"),
 }
+#: The same for DVB's extension descriptor, by the tag in its first byte. Source: EN 300 468, table 109 (0x80: Opus).
+_EXTENDED = {
+    0x0E: (Kind.AUDIO, "dca"),
+    0x15: (Kind.AUDIO, "ac4"),
+    0x21: (Kind.AUDIO, "dts_uhd"),
+    0x80: (Kind.AUDIO, "opus"),
+}
+#: Codecs of sound that libavcodec's own word does not say to people.
+SOUND_NAMES = {
+    "aac": "AAC", "aac_latm": "AAC (LATM)", "ac3": "AC-3", "ac4": "AC-4", "dca": "DTS", "dts_uhd": "DTS-UHD",
+    "eac3": "E-AC-3", "mp2": "MPEG audio", "mp3": "MPEG audio", "mp3float": "MPEG audio",
+    "mpegh_3d_audio": "MPEG-H 3D Audio", "opus": "Opus", "s302m": "SMPTE 302M", "truehd": "TrueHD",
+}  # fmt: skip
 _PRIVATE_STREAM = 0x06
+_EXTENSION = 0x7F
 _REGISTRATION, _LANGUAGE, _COMPONENT, _TELETEXT, _STREAM_IDENTIFIER = 0x05, 0x0A, 0x50, 0x56, 0x52
 _SUBTITLING, _ARIB_AUDIO, _ARIB_DATA = 0x59, 0xC4, 0xFD
 #: data_component_id of captions: full-segment and one-segment broadcasting. FFmpeg knows them by their component tags
@@ -204,6 +220,8 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
             kind, codec = _REGISTRATIONS.get(body[:4], (kind, codec))
         elif tag in _PRIVATE and stream_type == _PRIVATE_STREAM:
             kind, codec = _PRIVATE[tag]
+        elif tag == _EXTENSION and body and stream_type == _PRIVATE_STREAM:
+            kind, codec = _EXTENDED.get(body[0], (kind, codec))
         elif tag == _ARIB_DATA and len(body) >= 2:
             captions_id = body[0] << 8 | body[1]
         if tag in _LANGUAGE_STEPS:

@@ -29,6 +29,8 @@ from encoderd.encode.playback import read_back
 from encoderd.encode.projection import Projection
 from encoderd.encode.receipt import Build, Made, Run, TimelineFacts, build
 from encoderd.encode.reception import Reception, counts_by_pid, note_reception, recorded_s
+from encoderd.encode.sound_check import lost_sound
+from encoderd.encode.sound_trial import with_writable_sound
 from encoderd.encode.transcode import NOT_WANTED_REMEDY, Transcode, Transcoded
 from encoderd.encode.verify import decodes_all, judge
 from encoderd.encode.written import OutputFacts
@@ -70,7 +72,7 @@ class Judged:
 
 
 #: Failed checks that the recording itself explains; the same again would give the same.
-_RECORDINGS_FAULT = frozenset({"source_read", "duration"})
+_RECORDINGS_FAULT = frozenset({"source_read", "duration", "sound"})
 #: Failed checks that a GPU explains which loses or spoils pictures and says nothing: libavcodec ignores the status of
 #: a frame that was encoded, so a hang can be told by its output alone.
 _ENCODERS_FAULT = frozenset({"frames", "decodes", "likeness"})
@@ -99,6 +101,7 @@ def encode(
             say(_probed(media))
             chapters = read_chapters(Path(request.chapters)) if request.chapters else Chapters()
             plan = make_plan(media, request, opened.looks, source.examples, chapters)
+            plan = with_writable_sound(plan, request, source.container)
             give_back_memory()
             pcr_pids = source.pcr_pids
             transcode = Transcode(source, opened.recording.fd, plan, request, say, process_started_s)
@@ -178,6 +181,8 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, p
         pids = {info.pid: indices.index(info.index) for info in infos if info.index in indices}
         note_reception(log, reception.counter, facts, pids)
         counts = counts_by_pid(reception.counter)
+    for pid in lost_sound(media, done.plan, facts, counts):
+        log.note(Kind.UNDECODABLE, 0.0, pid=pid, amount=counts.get(pid, {}).get("packets", 1))
     return log.assess(made_s, counts)
 
 

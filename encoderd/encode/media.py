@@ -142,6 +142,7 @@ class MediaInfo:
     `left_out` says of each of them, and of what else nobody takes, why. `metadata` are the container's own words,
     `chapters` its chapters, their times on the source's clock.
     `announced` are the PIDs that the programme's tables name, each with its codec and languages for people.
+    `unheard` are the PIDs (or container's numbers) of sound that this FFmpeg has no decoder for, each with its codec.
     `scrambled_ratio` is the share (0…1) of packets that are encrypted; `programme` is 0 where there are none.
     """
 
@@ -163,6 +164,7 @@ class MediaInfo:
     announced: Mapping[int, str] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
     attachments: tuple[AttachmentInfo, ...] = ()
+    unheard: Mapping[int, str] = field(default_factory=dict)
 
 
 def never_sent(media: MediaInfo, sent: Collection[int]) -> dict[int, str]:

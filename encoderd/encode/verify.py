@@ -13,6 +13,7 @@ from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo, never_sent
 from encoderd.encode.pictures import HDR
 from encoderd.encode.plan import EncodePlan
+from encoderd.encode.sound_check import judge_sound
 from encoderd.encode.tags import judge_tags
 from encoderd.encode.written import OutputFacts, OutputStream, ProofFacts
 from encoderd.findings import Finding, Verdict, failed, passed, warned
@@ -71,6 +72,7 @@ def judge(
     pairs = list(zip(facts.streams, found, strict=False))  # captions come behind them
     return [
         streams,
+        judge_sound(media, plan, facts, {} if damage is None else damage.by_pid),
         _frames(facts, output),
         _durations(pairs),
         _timeline(plan, facts, output, pairs),
@@ -117,7 +119,6 @@ def _streams(
     media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts, sent: Collection[int]
 ) -> Finding:
     """`sent` are the PIDs that the transport stream has packets of; empty where none were counted."""
-    kept = {audio.index for audio in plan.audio}
     copied = {"aac_latm": "aac"}  # without its wrapping
     wanted = ["h264", *(copied.get(audio.codec, audio.codec) if audio.copied else "aac" for audio in plan.audio)]
     written = _pictures_and_sound(output)
@@ -127,7 +128,7 @@ def _streams(
     empty = [
         number
         for number, (muxed, stream) in enumerate(zip(facts.streams, written, strict=False))
-        if stream.packets == 0 and muxed.packets
+        if stream.packets == 0 and muxed.muxed
     ]
     if empty:
         return failed("streams", f"stream {empty[0]} of the output is empty, its source is not", _AGAIN)
@@ -138,20 +139,7 @@ def _streams(
             _AGAIN,
         )
     absent = {} if facts.read_error else never_sent(media, sent)
-    lost = [
-        f"audio stream {audio.index} ({audio.codec})"
-        for audio in media.audio
-        if audio.index not in kept and audio.pid not in absent
-    ]
-    lost += [
-        other
-        for other in media.other
-        if other.startswith("unknown audio") and not any(other.endswith(f"pid {pid:#x})") for pid in absent)
-    ]
     text = "; ".join([_list(found), *absent.values()])
-    if lost:
-        text += f"; left out: {', '.join(lost)}, which cannot be decoded"
-        return warned("streams", text, "Play the recording; when that sound is needed, keep the recording.")
     return passed("streams", text)
 
 

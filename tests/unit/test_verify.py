@@ -114,8 +114,8 @@ def verdicts(media: MediaInfo, happened: TranscodeFacts, found: OutputFacts) -> 
 
 def test_a_file_in_order_passes_every_check() -> None:
     names = [
-        "streams", "frames", "durations", "timeline", "audio", "source_read", "duration", "decodes", "skew", "geometry",
-        "dynamic_range", "tags", "captions", "left_out", "damage", "rate_control", "granted",
+        "streams", "sound", "frames", "durations", "timeline", "audio", "source_read", "duration", "decodes", "skew",
+        "geometry", "dynamic_range", "tags", "captions", "left_out", "damage", "rate_control", "granted",
     ]  # fmt: skip
 
     assert dict.fromkeys(names, Verdict.PASS) == verdicts(MEDIA, facts(), output())

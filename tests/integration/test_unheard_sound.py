@@ -1,0 +1,70 @@
+"""Tracks of sound that nobody can decode: never the end of the picture, nor of the other tracks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from encoderd.encode.failures import EncodeFailed
+from encoderd.jobs import FailureKind
+from tests.broadcast import sights, transport
+from tests.broadcast.making import Part
+from tests.broadcast.studio import audio, service, steady, video
+from tests.broadcast.transport import Elementary, Unit
+from tests.encoding import encode, try_encode
+from tests.sections import descriptor
+
+PARTS = [Part(frames=60)]
+NOISE = random.Random(1)
+
+#: Stream type, descriptors and payload of each; what the receipt calls it.
+UNHEARD: dict[str, tuple[int, bytes, Callable[[], bytes]]] = {
+    "AC-4": (0x06, descriptor(0x7F, b"\x15\x00"), lambda: b"\xac\x40" + NOISE.randbytes(200)),
+    "MPEG-H 3D Audio": (0x2D, b"", lambda: NOISE.randbytes(200)),
+    "DTS-UHD": (0x06, descriptor(0x7F, b"\x21\x00"), lambda: NOISE.randbytes(200)),
+    "AAC": (0x0F, b"", lambda: NOISE.randbytes(200)),  # without any sync
+    "AC-3": (0x81, descriptor(0x05, b"AC-3"), lambda: b"\x0b\x77" + bytes(200)),
+    "MPEG audio": (0x03, b"", lambda: bytes(200)),
+    "AAC (LATM)": (0x11, b"", lambda: NOISE.randbytes(200)),  # no StreamMuxConfig
+}
+
+
+def unheard(name: str, pid: int) -> Elementary:
+    stream_type, told, payload = UNHEARD[name]
+    units = [Unit(pts=number * 1920, dts=number * 1920, data=payload()) for number in range(90)]
+    return Elementary(pid=pid, stream_type=stream_type, units=units, descriptors=told)
+
+
+def recording(path: Path, *sounds: Elementary) -> Path:
+    path.write_bytes(transport.multiplexed(service(video(PARTS), *sounds), clock=steady()))
+    return path
+
+
+def test_what_can_be_heard_is_published_beside_what_cannot(tmp_path: Path) -> None:
+    """Each is named with its PID, warned of and counted as damage of its own; the verdict keeps the source."""
+    bad = {0x120 + number: name for number, name in enumerate(UNHEARD)}
+    path = recording(tmp_path / "x.ts", audio(PARTS), *[unheard(name, pid) for pid, name in bad.items()])
+
+    done = encode(path)
+    (evidence,) = [one["evidence"] for one in done.receipt["findings"] if one["check"] == "sound"]
+    (damaged,) = [one for one in done.receipt["damage"]["kinds"] if one["kind"] == "undecodable"]
+
+    assert done.receipt["verdict"] == "warn"
+    assert [pid for pid, name in bad.items() if f"{name} on PID {pid:#x}" not in evidence] == []
+    assert (damaged["pids"], done.receipt["damage"]["ratio"]) == (list(bad), 0)
+    assert [(track.kind, track.codec) for track in sights.tracks(done.path)] == [("video", "h264"), ("audio", "aac")]
+    assert len(sights.beeps(done.path)) == 2 - 1
+
+
+@pytest.mark.parametrize("name", ["AC-4", "AAC"])
+def test_a_recording_whose_sound_is_lost_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    """Once: the same again would give the same."""
+    outcome = try_encode(recording(tmp_path / "x.ts", unheard(name, 0x112)), tmp_path / "x.mp4")
+
+    assert isinstance(outcome, EncodeFailed)
+    assert f"the only sound is {name} on PID 0x112" in outcome.message
+    assert outcome.kind is FailureKind.RECORDING
+    assert "--accept-damage" in outcome.remedy
