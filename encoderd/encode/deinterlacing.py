@@ -191,9 +191,9 @@ def has_combed_spot(before: Lines, picture: Lines, after: Lines) -> bool:
     lines, columns = (size // block for size, block in zip(fits[0].shape, SPOT, strict=True))
     if not lines or not columns:
         return False
-    shape = (lines, SPOT[0] // 2, 2, columns, SPOT[1])
     own, by_before, by_after = (
-        fit[: lines * SPOT[0], : columns * SPOT[1]].reshape(shape).sum(axis=(1, 4), dtype=np.int64) for fit in fits
+        _spot_sums(fit[: lines * SPOT[0], : columns * SPOT[1]].reshape(lines, SPOT[0] // 2, 2, columns * SPOT[1]))
+        for fit in fits
     )  # spots × the two fields
     within = own.sum(axis=1)
     top_first = by_before[:, 0] + by_after[:, 1]
@@ -202,6 +202,15 @@ def has_combed_spot(before: Lines, picture: Lines, after: Lines) -> bool:
     seen = within > LEAST_COMB * SPOT[0] * SPOT[1]
     moving = (nearest <= within) & (farthest > SPOT_ORDER_RATIO * nearest)
     return bool((seen & (moving | (within > SPOT_RATIO * nearest))).any())
+
+
+def _spot_sums(fit: Lines) -> Lines:
+    """Return the sums of spots × the two fields × columns: lines are added first, which are long."""
+    along = fit.sum(axis=1, dtype=np.int32)
+    sums: Lines = along[:, :, 0 :: SPOT[1]].copy()
+    for column in range(1, SPOT[1]):
+        sums += along[:, :, column :: SPOT[1]]
+    return sums
 
 
 def repeats_field(before: Lines, picture: Lines) -> bool:

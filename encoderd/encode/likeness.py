@@ -86,9 +86,14 @@ def places(luma: Luma) -> NDArray[np.float32]:
     rows, columns = luma.shape[0] // _PLACE, luma.shape[1] // _PLACE
     if not rows or not columns:
         return luma.astype(np.float32)
-    blocks = luma[: rows * _PLACE, : columns * _PLACE].reshape(rows, _PLACE, columns, _PLACE)
-    some = blocks[:: -(-rows // _PLACE_ROWS), :, :: -(-columns // _PLACE_COLUMNS), :]
-    means: NDArray[np.float32] = some.sum(axis=(1, 3), dtype=np.float32) / (_PLACE * _PLACE)
+    blocks = luma[: rows * _PLACE, : columns * _PLACE].reshape(rows, _PLACE, columns * _PLACE)
+    # Lines first, which are long: a quarter of the time. 16 samples of 8 bits fit.
+    lines = blocks[:: -(-rows // _PLACE_ROWS)].sum(axis=1, dtype=np.uint16)
+    step = -(-columns // _PLACE_COLUMNS) * _PLACE
+    means: NDArray[np.float32] = lines[:, ::step].astype(np.float32)
+    for column in range(1, _PLACE):
+        means += lines[:, column::step]
+    means /= _PLACE * _PLACE
     return means
 
 
