@@ -102,6 +102,20 @@ def test_a_plane_with_padding_is_read_without_it() -> None:
     assert np.array_equal(places(plane[:, :720]), places(picture()))
 
 
+@pytest.mark.parametrize("size", [(1080, 1440), (145, 257), (5, 5000), (4, 4)])
+def test_places_are_the_means_of_4_by_4_pixels(size: tuple[int, int]) -> None:
+    """The brightest picture too: its sums are 4080, which 8 bits do not hold."""
+    luma = np.random.default_rng(1).integers(0, 256, size, np.uint8)
+    luma[:, ::2] = 255
+    rows, columns = size[0] // 4, size[1] // 4
+    expected = [
+        [luma[row : row + 4, column : column + 4].mean() for column in range(0, columns * 4, -(-columns // 48) * 4)]
+        for row in range(0, rows * 4, -(-rows // 18) * 4)
+    ]
+
+    assert places(luma).tolist() == expected
+
+
 def test_places_tell_other_pictures_from_coarse_ones() -> None:
     """Snow that lost all its detail is still the same picture; one that is inverted, green, or another one is not."""
     snow = np.random.default_rng(5).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
