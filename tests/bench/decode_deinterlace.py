@@ -26,6 +26,7 @@ class Count:
     size_bytes = 0
 
     inside = ()
+    chapters = ()
     has_chapters = True
 
     def __init__(self, _plan: Any, _target: str, _source: Any, facts: TranscodeFacts, _duration_ms: int | None) -> None:
