@@ -15,7 +15,7 @@ from encoderd.encode.messages import Encoded, EncodeRequest, Started, VideoReque
 from encoderd.encode.publish import check_space, prepare_folder, write_receipt
 from encoderd.encode.supervisor import Child, Limits
 from encoderd.errors import EncoderdError
-from encoderd.jobs import FailureKind, Job, readable
+from encoderd.jobs import Acceptance, FailureKind, Job, readable
 from encoderd.landing import Landing
 from encoderd.logs import get_logger
 from encoderd.queue.store import Store
@@ -128,8 +128,6 @@ class Attempt:
             if isinstance(outcome, EncodeFailed):
                 if outcome.kind is not FailureKind.DEVICE:
                     self.landing.check_source()  # one that was replaced under the child is not bad, it is another one
-                if outcome.kept and self.encode.keep_damaged:
-                    outcome = self.landing.keep_damaged(outcome)
                 raise outcome
             assert isinstance(outcome, Encoded)
             self._landed = self.landing.publish(outcome)
@@ -160,6 +158,7 @@ class Attempt:
 
     def _request(self) -> EncodeRequest:
         encode, landing = self.encode, self.landing
+        accepted = self.job.acceptance is Acceptance.GIVEN
         return EncodeRequest(
             job=self.job.id,
             source=str(landing.source),
@@ -177,7 +176,8 @@ class Attempt:
             dual_mono=encode.dual_mono,
             programme=0 if encode.programme == "auto" else encode.programme,
             max_damage_ratio=encode.max_damage_ratio,
-            max_size_ratio=encode.max_size_ratio,
+            max_size_ratio=0.0 if accepted else encode.max_size_ratio,
+            accept_damage=accepted or encode.accept_damage,
             captions=str(landing.captions),
             chapters=str(chapter_file(landing.source) or ""),
         )
@@ -240,6 +240,7 @@ class Attempt:
             size_ratio=round(published["size_bytes"] / self.job.size_bytes, 3),
             attempt=self.job.attempts,
             doubts=doubts,
+            accepted=receipt.get("accepted"),
             **_told(receipt),
             source=receipt["after_success"],
             receipt=self._shop.state.receipt_of(self.job.id),

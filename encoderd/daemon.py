@@ -81,6 +81,7 @@ class Daemon:
         self._due: dict[str, float] = {}
         self._waiting: list[Candidate] = []  # whole, but not yet in the queue
         self.counts: dict[JobState, int] = {}  # jobs by state, as of the last look
+        self.acceptances = (0, 0)  # done with accepted damage, failed and acceptable
         self.pause_reason: str | None = None  # what the operator said when pausing
         self._counter = -1
         self.held: EncoderdError | None = None  # what the queue waits for, until it passes
@@ -296,6 +297,7 @@ class Daemon:
         if counter != self._counter or workshop.moved or self._is_due("counts", now_s, COUNT_S):
             workshop.cancel_wanted(now_s)
             self.counts = self.store.counts()
+            self.acceptances = self.store.acceptances()
             self.pause_reason = self.store.pause_reason()
             self._counter, workshop.moved = counter, False
 

@@ -42,6 +42,15 @@ class JobEvent(StrEnum):
     NOT_WANTED = "not_wanted"
     CANCELLED = "cancelled"
     RETRIED = "retried"  #: by the operator
+    ACCEPTED = "accepted"  #: by the operator: what can be made of a damaged recording is wanted
+
+
+class Acceptance(StrEnum):
+    """Whether a recording's own damage keeps its output from being published. `retried` takes it back."""
+
+    NONE = ""
+    POSSIBLE = "possible"  #: the job failed for nothing else
+    GIVEN = "given"  #: the operator wants what can be made; of a done job: it was needed
 
 
 class FailureKind(StrEnum):
@@ -77,6 +86,7 @@ TRANSITIONS: Mapping[tuple[JobState | None, JobEvent], JobState] = {
     (_S.QUEUED, _E.NOT_WANTED): _S.SKIPPED,
     (_S.ENCODING, _E.NOT_WANTED): _S.SKIPPED,
     (_S.FAILED, _E.RETRIED): _S.QUEUED,
+    (_S.FAILED, _E.ACCEPTED): _S.QUEUED,
     (_S.CANCELLED, _E.RETRIED): _S.QUEUED,
     (_S.SKIPPED, _E.RETRIED): _S.QUEUED,
 }
@@ -147,6 +157,7 @@ class Job:
     remedy: str = ""
     #: What is about to be, or was, published: {"path", "size_bytes", "mtime_ns", "receipt"}. None before.
     published: Mapping[str, Any] | None = field(default=None, hash=False)
+    acceptance: Acceptance = Acceptance.NONE
 
     @property
     def candidate(self) -> Candidate:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from encoderd.encode.companions import copy_sidecars, move_sidecars
-from encoderd.encode.failures import EncodeFailed, rejected, source_changed
+from encoderd.encode.failures import EncodeFailed, source_changed
 from encoderd.encode.messages import Encoded
 from encoderd.encode.publish import (
     Piece,
@@ -26,6 +26,7 @@ from encoderd.encode.publish import (
     pieces_of,
     publish,
     publish_all,
+    published_ending,
     sidecar_partial,
     targets,
     write_receipt,
@@ -81,7 +82,8 @@ class Landing:
         """Give the output and its captions their names; returns the output's, and the record of it."""
         self.check_source()
         ending = captions_ending(encoded.receipt)
-        for target in targets(self._output, self._job.relative_path, self._encode.container, ending):
+        container = published_ending(self._encode.container, encoded.receipt)
+        for target in targets(self._output, self._job.relative_path, container, ending):
             pieces = pieces_of(target, self.partial, self.captions, encoded)
             if any(os.path.lexists(piece.target) for piece in pieces):
                 continue
@@ -129,12 +131,7 @@ class Landing:
         return receipt
 
     def left_by_former(self) -> tuple[Path, dict[str, Any]] | None:
-        """
-        A former attempt was at its renames when it was cut off: nothing is encoded again for that.
-
-        Raises:
-            EncodeFailed: what it was about to keep was too damaged to be an output.
-        """
+        """A former attempt was at its renames when it was cut off: nothing is encoded again for that."""
         record = dict(self._job.published or {})
         if "path_hex" not in record:
             return None
@@ -143,30 +140,9 @@ class Landing:
             pieces.insert(0, Piece.from_record(self.captions, record["captions"]))
         if not finish_all(pieces):
             return None
-        if "damaged" in record:
-            raise rejected(record["damaged"]["reason"], record["damaged"]["remedy"])
         self.resumed = True
         get_logger().info("encode.publishing_completed", output=pieces[-1].target)
         return pieces[-1].target, {**record, "receipt": dict(record["receipt"])}
-
-    def keep_damaged(self, failure: EncodeFailed) -> EncodeFailed:
-        """Give what was made of a recording that is too damaged the name NAME.mp4.damaged; the failure names it."""
-        try:
-            found = self.partial.stat()
-            for target in targets(self._output, self._job.relative_path, f"{self._encode.container}.damaged"):
-                if os.path.lexists(target):
-                    continue
-                reason = f"{failure.message} What could be made of it is {readable(str(target))}."
-                piece = Piece(partial=self.partial, target=target, size_bytes=found.st_size, mtime_ns=found.st_mtime_ns)
-                record = {**piece.as_record(), "damaged": {"reason": reason, "remedy": failure.remedy}}
-                self._store.publishing(self._job.id, worker=self._worker, published=record, now=time.time())
-                if publish(piece.partial, target):
-                    return rejected(reason, failure.remedy)
-        except OSError as error:
-            get_logger().warning(
-                "encode.damaged_not_kept", reason=str(error), remedy="Look at the output folder; then queue it again."
-            )
-        return failure
 
     # --- what follows
 
@@ -193,6 +169,8 @@ class Landing:
         wish = self._encode.after_success
         if wish == "keep":
             return "kept"
+        if receipt.get("accepted"):
+            return f"kept: its damage was accepted, so it was not {wish}d"
         if receipt["verdict"] != "pass":
             return f"kept: verification had a doubt, so it was not {wish}d"
         moved = (self._encode.move_to or Path()) / self._job.relative_path

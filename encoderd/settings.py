@@ -201,8 +201,8 @@ class EncodeSettings(Section):
     max_damage_ratio: float = Field(
         0.25, gt=0, le=1, description="A recording of which a larger share is damaged or missing has failed."
     )
-    keep_damaged: bool = Field(
-        False, description="Keep what was made of such a recording, as NAME.damaged beside where its output would be."
+    accept_damage: bool = Field(
+        False, description="Accept each recording's damage, as queue accept does for one: published as NAME.damaged."
     )
     max_size_ratio: float = Field(
         1.0,

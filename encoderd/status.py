@@ -43,12 +43,17 @@ class Coming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One look. `status` is the sentence; `problems` are {place: [reason, remedy]}."""
+    """
+    One look. `status` is the sentence; `problems` are {place: [reason, remedy]}. Of the jobs, `accepted` are done with
+    damage that was accepted, `acceptable` failed for nothing but damage.
+    """
 
     pid: int
     worker: str
     status: str
     counts: dict[str, int]
+    accepted: int
+    acceptable: int
     paused: bool
     running: tuple[Running, ...]
     coming: tuple[Coming, ...]
@@ -79,6 +84,8 @@ def look(daemon: Daemon) -> Status:
         worker=daemon.settings.daemon.worker,
         status=sentence(running, queued, len(settling), daemon.pause_reason, problems),
         counts={str(state): count for state, count in daemon.counts.items()},
+        accepted=daemon.acceptances[0],
+        acceptable=daemon.acceptances[1],
         paused=daemon.pause_reason is not None,
         running=running,
         coming=tuple(

@@ -14,7 +14,7 @@ from pathlib import Path
 from structlog.contextvars import bound_contextvars
 
 from encoderd.attempt import Attempt, Shop
-from encoderd.encode.failures import EncodeFailed, Place
+from encoderd.encode.failures import EncodeFailed, Place, for_job
 from encoderd.encode.messages import Encoded
 from encoderd.encode.publish import partials
 from encoderd.encode.supervisor import Child
@@ -124,6 +124,9 @@ class Workshop:
 
     def _failed(self, attempt: Attempt, failure: EncodeFailed, now_s: float) -> None:
         job, queue = attempt.job, self._settings.queue
+        remedy = for_job(failure.remedy, job.id)
+        if failure.acceptable:
+            remedy += f" To have it nevertheless, marked as damaged: encoderd queue accept {job.id}"
         if failure.event is JobEvent.SOURCE_CHANGED:
             self._shop.store.source_changed(job.id, now=time.time(), reason=failure.message)
             attempt.renewed = True
@@ -149,10 +152,11 @@ class Workshop:
             event=consequence.event,
             kind=failure.kind,
             reason=failure.message,
-            remedy=failure.remedy,
+            remedy=remedy,
             counts=consequence.counts,
             pause_s=consequence.pause_s,
             now=time.time(),
+            acceptable=failure.acceptable,
         )
         log = get_logger().error if ended.state is JobState.FAILED else get_logger().warning
         log(
@@ -163,7 +167,7 @@ class Workshop:
             attempt=job.attempts,
             retry_in_s=consequence.pause_s if ended.state is JobState.QUEUED else None,
             reason=failure.message,
-            remedy=failure.remedy,
+            remedy=remedy,
             log=self._shop.state.log_of(job.id),
         )
         if failure.place is Place.ENCODER:
@@ -181,7 +185,7 @@ class Workshop:
         get_logger().info(
             "encode.not_wanted",
             reason=failure.message,
-            remedy=failure.remedy,
+            remedy=for_job(failure.remedy, job.id),
             encoder=attempt.video.encoder,
             source_bytes=job.size_bytes,
             written_bytes=None if progress is None else progress.size_bytes,
@@ -193,7 +197,7 @@ class Workshop:
         """How often this recording lost its encoder since it was queued under its present identity."""
         times = 0
         for event in self._shop.store.events(job):
-            if event.event in (JobEvent.RETRIED, JobEvent.SETTLED):
+            if event.event in (JobEvent.RETRIED, JobEvent.ACCEPTED, JobEvent.SETTLED):
                 times = 0
             times += event.event is JobEvent.DEVICE_LOST
         return times

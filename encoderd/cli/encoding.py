@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from encoderd.encode.companions import chapter_file
 from encoderd.encode.failures import EncodeFailed
 from encoderd.encode.messages import Encoded, EncodeRequest, VideoRequest
 from encoderd.encode.publish import (
+    DAMAGED,
     captions_partial,
     check_space,
     partial_path,
@@ -25,6 +27,7 @@ from encoderd.encode.publish import (
     pieces_of,
     prepare_folder,
     publish_all,
+    published_ending,
 )
 from encoderd.encode.supervisor import Child, Limits
 from encoderd.errors import EncoderdError, SettingsError
@@ -44,6 +47,9 @@ def encode(
     quality: Annotated[int | None, typer.Option(help="1 (best) to 51.")] = None,
     preset: Annotated[str | None, typer.Option(help="veryfast … veryslow.")] = None,
     verify: Annotated[str | None, typer.Option(help="auto, quick or full.")] = None,
+    accept_damage: Annotated[
+        bool, typer.Option("--accept-damage", help="Publish what can be made, as OUT.damaged where it is damaged.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -53,26 +59,36 @@ def encode(
         what = "is no regular file" if os.path.lexists(source) else "does not exist"
         raise SettingsError(f"{readable(str(source))} {what}.", remedy="Name a recording: encoderd encode IN OUT")
     wishes = {"encoder": encoder, "quality": quality, "preset": preset, "verify": verify, "container": container}
+    if accept_damage:
+        wishes |= {"accept_damage": True, "max_size_ratio": 0}
     given = {name: value for name, value in wishes.items() if value is not None}
     if container not in {"mp4", "mkv"}:
         raise SettingsError(
             f"{readable(target.name)} ends in neither .mp4 nor .mkv.", remedy="Name the output x.mp4 or x.mkv"
         )
     settings = settings_of(config, {"encode": given}).encode
-    if os.path.lexists(target):
-        raise EncoderdError(
-            f"{readable(str(target))} exists; it is not replaced.", remedy="Choose another name, or move it away."
-        )
+    marked = target.with_name(target.name + DAMAGED)
+    for taken in (target, *([marked] if settings.accept_damage else [])):
+        if os.path.lexists(taken):
+            raise EncoderdError(
+                f"{readable(str(taken))} exists; it is not replaced.", remedy="Choose another name, or move it away."
+            )
     folder = target.absolute().parent
     prepare_folder(folder)
     check_space(folder, source.stat().st_size, settings.space_margin_mib * 2**20)
     video = _sound_video(settings)
-    outcome = _encoded(source, target.absolute(), settings, video)
-    _tell(outcome, target, json)
+    again = ["encoderd", "encode", "--accept-damage", *(["--encoder", encoder] if encoder else [])]
+    again += [*(["--config", str(config)] if config else []), "--", str(source), str(target)]
+    outcome = _encoded(source, target.absolute(), settings, video, shlex.join(again))
+    _tell(outcome, marked if outcome.receipt["accepted"] else target, json)
 
 
-def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoRequest) -> Encoded:
-    """Encode, publish; however it ends, no child and no partial file is left. FFmpeg's log only after a failure."""
+def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoRequest, again: str) -> Encoded:
+    """
+    Encode, publish; however it ends, no child and no partial file is left. FFmpeg's log only after a failure.
+
+    `again` is the command that accepts the damage.
+    """
     request = _request(source, target, settings, video)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with tempfile.NamedTemporaryFile(prefix="encoderd-", suffix=".log", delete=False) as log:
@@ -83,8 +99,11 @@ def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoR
         outcome = _watch(child, readable(source.name))
         if isinstance(outcome, EncodeFailed):
             keep_log = True
-            raise EncoderdError(outcome.message, remedy=f"{outcome.remedy} (FFmpeg's log: {log_path})")
+            raise EncoderdError(outcome.message, remedy=_remedy(outcome, log_path, again))
         assert isinstance(outcome, Encoded)
+        target = target.with_name(
+            target.name.removesuffix(target.suffix) + "." + published_ending(settings.container, outcome.receipt)
+        )
         if not publish_all(pieces_of(target, Path(request.partial), Path(request.captions), outcome)):
             raise EncoderdError(
                 f"{readable(str(target))} appeared meanwhile; it is not replaced.", remedy="Choose another name."
@@ -97,6 +116,15 @@ def _encoded(source: Path, target: Path, settings: EncodeSettings, video: VideoR
             partial.unlink(missing_ok=True)
         if not keep_log:
             log_path.unlink(missing_ok=True)
+
+
+def _remedy(failure: EncodeFailed, log: Path, again: str) -> str:
+    """What helps here, where no job is: its log is the file, and its retry the same command."""
+    remedy = failure.remedy.replace("encoderd logs JOB", str(log))
+    remedy = remedy.replace("encoderd queue retry JOB", "the same command again")
+    if failure.acceptable:
+        remedy += f" To have it nevertheless, marked as damaged: {again}"
+    return f"{remedy} (FFmpeg's log: {log})"
 
 
 def _sound_video(settings: EncodeSettings) -> VideoRequest:
@@ -136,6 +164,7 @@ def _request(source: Path, target: Path, settings: EncodeSettings, video: VideoR
         programme=0 if settings.programme == "auto" else settings.programme,
         max_damage_ratio=settings.max_damage_ratio,
         max_size_ratio=settings.max_size_ratio,
+        accept_damage=settings.accept_damage,
         captions=str(captions_partial(target.parent, target.name, number)),
         chapters=str(chapter_file(source.absolute()) or ""),
     )

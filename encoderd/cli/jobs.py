@@ -14,7 +14,7 @@ import typer
 from encoderd.cli.job_page import show_page
 from encoderd.cli.output import ConfigOption, JsonOption, complain, explained, say_json, settings_of, size, table
 from encoderd.errors import EncoderdError, ExitCode, JobRefused, NoSuchJob, SettingsError
-from encoderd.jobs import Candidate, Job, JobState, readable
+from encoderd.jobs import Acceptance, Candidate, Job, JobState, readable
 from encoderd.queue.store import Store
 from encoderd.rebuild import rebuild as rebuild_queue
 from encoderd.settings import Settings
@@ -112,9 +112,18 @@ def _candidate(settings: Settings, path: Path) -> Candidate:
 @app.command()
 @explained
 def retry(jobs: JobsArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Queue failed, cancelled or skipped jobs again, or end a waiting job's pause."""
+    """Queue failed, cancelled or skipped jobs again, or end a waiting job's pause. Takes an `accept` back."""
     with _store(config) as (store, _):
         _each(jobs, lambda job: store.retry(job, now=time.time()), lambda job: f"job {job.id} is queued", json)
+
+
+@app.command()
+@explained
+def accept(jobs: JobsArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Have what can be made of damaged recordings: queue failed jobs again, to be published as NAME.damaged."""
+    with _store(config) as (store, _):
+        told = "job {} is queued; its output will be marked, its recording kept"
+        _each(jobs, lambda job: store.accept(job, now=time.time()), lambda job: told.format(job.id), json)
 
 
 @app.command()
@@ -226,7 +235,8 @@ def _remark(job: Job) -> str:
     if job.state is JobState.QUEUED and job.next_try_at > time.time():
         return f"again in {job.next_try_at - time.time():.0f} s: {job.reason}"
     if job.state is JobState.DONE and job.published is not None:
-        return f"→ {job.published.get('path')}"
+        accepted = " (damage accepted)" if job.acceptance is Acceptance.GIVEN else ""
+        return f"→ {job.published.get('path')}{accepted}"
     return job.reason
 
 
@@ -234,6 +244,7 @@ def _as_json(job: Job) -> dict[str, Any]:
     names = (
         "id", "watch", "relative_path", "size_bytes", "mtime_ns", "state", "priority", "attempts", "interruptions",
         "added_at", "next_try_at", "started_at", "finished_at", "worker", "failure_kind", "reason", "remedy",
+        "acceptance",
     )  # fmt: skip
     return {
         **{name: getattr(job, name) for name in names},

@@ -107,6 +107,11 @@ def _show(status: dict[str, Any]) -> None:
     counts = status.get("counts", {})
     if counts:
         typer.echo("  jobs  " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    if status.get("accepted"):
+        typer.echo(f"  {status['accepted']} done with accepted damage")
+    if status.get("acceptable"):
+        remedy = "encoderd queue list --state failed; then encoderd queue accept JOB"
+        typer.echo(f"  {status['acceptable']} failed for damage alone\n    → {remedy}")
     for place, (reason, remedy) in status.get("problems", {}).items():
         typer.echo(f"  ! {place}: {reason}\n    → {remedy}")
 

@@ -102,7 +102,7 @@ def _failed(failure: EncodeFailed) -> Failed:
         reason=failure.message,
         remedy=failure.remedy,
         place=failure.place,
-        kept=failure.kept,
+        acceptable=failure.acceptable,
     )
 
 
@@ -142,12 +142,7 @@ def _encode(request: EncodeRequest, say: Callable[[Message], None]) -> None:
 
     result = encode(request, say_on, _process_started_s(), opened)
     say(Verified(findings=[finding.as_json() for finding in result.findings]))
-    try:
-        result.raise_if_unproven()
-    except EncodeFailed as failure:
-        if failure.kept:
-            _synced(request.partial)
-        raise
+    result.raise_if_unproven()
     written = _synced(request.partial)
     receipt = {**result.receipt, "wall_s": round(time.monotonic() - started_s, 3)}
     say(Encoded(size_bytes=written.st_size, mtime_ns=written.st_mtime_ns, receipt=receipt))

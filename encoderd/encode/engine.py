@@ -17,7 +17,7 @@ from encoderd.encode.chapters import Chapters
 from encoderd.encode.companions import read_chapters
 from encoderd.encode.damage import Damage, Kind
 from encoderd.encode.facts import TranscodeFacts
-from encoderd.encode.failures import crashed, device, not_wanted, rejected
+from encoderd.encode.failures import EncodeFailed, crashed, device, for_job, not_wanted, rejected
 from encoderd.encode.finishing import finish_movie
 from encoderd.encode.left_out import arrived
 from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
@@ -49,29 +49,49 @@ class Judged:
 
     def raise_if_unproven(self) -> None:
         """
-        Raise EncodeFailed with the first failed finding, if any, or when too much of the recording is damaged.
-
-        Nothing unproven is published.
+        Raise EncodeFailed for the first reason not to publish, if any: one that nobody can accept before those that
+        can be. What was accepted is no reason.
         """
-        for finding in blocking(self.findings):
-            text = f"The output did not pass verification ({finding.check}): {finding.evidence}."
-            if finding.check in _RECORDINGS_FAULT:
-                raise rejected(text, remedy=finding.remedy)
-            if finding.check in _ENCODERS_FAULT and self.receipt["asked"]["video"]["encoder"] == "h264_qsv":
-                raise device(text, remedy="A GPU that hangs does this: dmesg | grep -i hang; then encoderd check")
-            raise crashed(text, remedy=finding.remedy)
-        damage = self.receipt["damage"]
+        if self.receipt["accepted"] is None:
+            found = [failure for _, _, failure in self._refusals()]
+            for failure in sorted(found, key=lambda failure: failure.acceptable):
+                raise failure
+
+    def accepting(self) -> Judged:
+        """Return the same with its refusals accepted, where the recording is to blame for each of them."""
+        found = self._refusals()
+        if not found or not all(failure.acceptable for _, _, failure in found):
+            return self
+        accepted = [{"check": check, "evidence": evidence} for check, evidence, _ in found]
+        return replace(self, receipt={**self.receipt, "accepted": accepted})
+
+    def _refusals(self) -> list[tuple[str, str, EncodeFailed]]:
+        """Return check, evidence and failure: of each finding that fails, and of too much damage."""
+        asked, damage = self.receipt["asked"], self.receipt["damage"]
+        found = [
+            (finding.check, finding.evidence, _refused(finding, asked["video"]["encoder"]))
+            for finding in blocking(self.findings)
+        ]
         if damage["ratio"] > damage["limit"]:
-            raise rejected(
+            text = (
                 f"Too much of this recording is damaged: {damage['ratio']:.0%} of its time (encode.max_damage_ratio is "
-                f"{damage['limit']:g}): {damage['text']}.",
-                remedy="Look at the antenna and into the recorder's log. To have it nevertheless: a higher "
-                "max_damage_ratio and encoderd queue retry JOB, or encode.keep_damaged.",
-                kept=True,
+                f"{damage['limit']:g}): {damage['text']}."
             )
+            remedy = "Look at the antenna and into the recorder's log."
+            found.append(("damage", damage["text"], rejected(text, remedy=remedy, acceptable=True)))
+        return found
 
 
-#: Failed checks that the recording itself explains; the same again would give the same.
+def _refused(finding: Finding, encoder: str) -> EncodeFailed:
+    text = f"The output did not pass verification ({finding.check}): {finding.evidence}."
+    if finding.check in _RECORDINGS_FAULT:
+        return rejected(text, remedy=finding.remedy, acceptable=True)
+    if finding.check in _ENCODERS_FAULT and encoder == "h264_qsv":
+        return device(text, remedy="A GPU that hangs does this: dmesg | grep -i hang; then encoderd check")
+    return crashed(text, remedy=finding.remedy)
+
+
+#: Failed checks that the recording itself explains: the same again would give the same, and it can be accepted.
 _RECORDINGS_FAULT = frozenset({"source_read", "duration", "sound"})
 #: Failed checks that a GPU explains which loses or spoils pictures and says nothing: libavcodec ignores the status of
 #: a frame that was encoded, so a hang can be told by its output alone.
@@ -120,6 +140,8 @@ def encode(
         finally:
             # Before all else, a failure's own words too: what was read while it changed proves nothing.
             opened.recording.check_unchanged()
+    if request.job:
+        findings = [replace(finding, remedy=for_job(finding.remedy, request.job)) for finding in findings]
     if output is not None:
         too_large = Projection(media.size_bytes, request.max_size_ratio).judge_final(output.size_bytes)
         if too_large and not blocking(findings):
@@ -152,7 +174,8 @@ def encode(
         captions=_told(done),
         chapters=[{"start_s": chapter.start_ms / 1000, "title": chapter.title} for chapter in done.plan.chapters],
     )
-    return Judged(findings=findings, receipt=build(made, findings))
+    judged = Judged(findings=findings, receipt=build(made, findings))
+    return judged.accepting() if request.accept_damage else judged
 
 
 def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, pcr_pids: tuple[int, ...]) -> Damage:

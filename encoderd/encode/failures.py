@@ -23,8 +23,8 @@ class EncodeFailed(EncoderdError):
     """
     An attempt that has to end.
 
-    `kind` says who is to blame, `event` what happens to the job, `place` what has to wait with it; `kept`: the partial
-    file is complete and can be played, for those who want it nevertheless.
+    `kind` says who is to blame, `event` what happens to the job, `place` what has to wait with it; `acceptable`: the
+    output is as good as this recording allows, and may be published for those who want it nevertheless.
     """
 
     def __init__(
@@ -35,19 +35,19 @@ class EncodeFailed(EncoderdError):
         kind: FailureKind,
         event: JobEvent,
         place: Place = Place.NONE,
-        kept: bool = False,
+        acceptable: bool = False,
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.kind = kind
         self.event = event
         self.place = place
-        self.kept = kept
+        self.acceptable = acceptable
 
 
-def rejected(message: str, remedy: str, *, kept: bool = False) -> EncodeFailed:
-    """The recording cannot become a file; the same again would fail again. `kept` as in EncodeFailed."""
+def rejected(message: str, remedy: str, *, acceptable: bool = False) -> EncodeFailed:
+    """The recording cannot become a file; the same again would fail again. `acceptable` as in EncodeFailed."""
     event = JobEvent.RECORDING_REJECTED
-    return EncodeFailed(message, remedy=remedy, kind=FailureKind.RECORDING, event=event, kept=kept)
+    return EncodeFailed(message, remedy=remedy, kind=FailureKind.RECORDING, event=event, acceptable=acceptable)
 
 
 def device(message: str, remedy: str, place: Place = Place.ENCODER) -> EncodeFailed:
@@ -86,6 +86,11 @@ def crashed(message: str, remedy: str) -> EncodeFailed:
 
 def stalled(message: str, remedy: str) -> EncodeFailed:
     return EncodeFailed(message, remedy=remedy, kind=FailureKind.CRASH, event=JobEvent.STALLED)
+
+
+def for_job(remedy: str, job: int) -> str:
+    """Return a remedy that names its job, so that its commands can be typed as they stand."""
+    return remedy.replace(" JOB", f" {job}")
 
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

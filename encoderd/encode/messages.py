@@ -52,6 +52,7 @@ class EncodeRequest:
     `programme` is 0 for the one with most video. Beyond `max_damage_ratio` (share of the recording, 0…1) the job has
     failed; an output of `max_size_ratio` × the source's size or more is not wanted (0: any size). `captions` is the
     file for captions that the container cannot hold ("": they are only listed), `chapters` a file with chapters ("").
+    With `accept_damage` a recording's own faults do not end the job: the receipt says what was accepted.
     After `segment_packets` packets an MP4's index leaves the memory (0: never).
     """
 
@@ -75,6 +76,7 @@ class EncodeRequest:
     max_size_ratio: float = 0.0
     captions: str = ""
     chapters: str = ""
+    accept_damage: bool = False
     segment_packets: int = SEGMENT_PACKETS
 
 
@@ -159,8 +161,8 @@ class Encoded:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """
-    The attempt is over. `kind` is a FailureKind, `event` a JobEvent, `place` a failures.Place; `kept`: the partial file
-    is complete and on disk.
+    The attempt is over. `kind` is a FailureKind, `event` a JobEvent, `place` a failures.Place; `acceptable` as in
+    failures.EncodeFailed.
     """
 
     TYPE = "failed"
@@ -169,7 +171,7 @@ class Failed:
     reason: str
     remedy: str
     place: str = ""
-    kept: bool = False
+    acceptable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 #: The form of a file with captions, as the child names it → what its name ends in.
 _CAPTIONS = {"mks": ".captions.mks", "ts": ".captions.ts"}
+#: What the name of an output ends in whose recording's damage was accepted: no media server takes it for a whole one.
+DAMAGED = ".damaged"
 #: What a job writes beside its partial file: captions, and sidecars while they are copied, one at a time.
 _BESIDE = ("", ".captions", ".sidecar")
 _PARTIAL = ".encoderd-{job}{beside}.partial"
@@ -85,7 +87,13 @@ def targets(output: Path, relative_path: str, container: str, beside: str = "") 
 
 def beside_output(target: Path, ending: str) -> Path:
     """Return the file of that ending beside an output, under the output's own stem: "x (2).mp4" → "x (2).err"."""
-    return target.with_name(target.name.removesuffix(target.suffix) + ending)
+    name = target.with_name(target.name.removesuffix(DAMAGED))
+    return name.with_name(name.name.removesuffix(name.suffix) + ending)
+
+
+def published_ending(container: str, receipt: Mapping[str, Any]) -> str:
+    """Return what an output's name ends in: "mp4", or "mp4.damaged" where its receipt tells of accepted damage."""
+    return container + (DAMAGED if receipt.get("accepted") else "")
 
 
 def _cut(name: str, length: int) -> str:

@@ -107,6 +107,7 @@ def build(made: Made, findings: Sequence[Finding]) -> dict[str, Any]:
         **asdict(made.build),
         "job": request.job,
         "verdict": str(verdict(findings)),
+        "accepted": None,
         "duration_s": round(duration_s, 3),
         "encode_wall_s": round(run.encode_wall_s, 3),
         "speed_x": round(duration_s / run.encode_wall_s, 2) if run.encode_wall_s > 0 else 0.0,

@@ -268,7 +268,9 @@ def _failure(message: Failed) -> EncodeFailed:
     kind = FailureKind(message.kind) if message.kind in set(FailureKind) else FailureKind.CRASH
     event = JobEvent(message.event) if message.event in set(JobEvent) else JobEvent.CRASHED
     place = Place(message.place) if message.place in set(Place) else Place.NONE
-    return EncodeFailed(message.reason, remedy=message.remedy, kind=kind, event=event, place=place, kept=message.kept)
+    return EncodeFailed(
+        message.reason, remedy=message.remedy, kind=kind, event=event, place=place, acceptable=message.acceptable
+    )
 
 
 def _changed_at(path: Path | None) -> int:

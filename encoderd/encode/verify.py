@@ -44,7 +44,7 @@ NEARER_DB, UNLIKE_DB = 3.0, 30.0
 ABOUT_A_WISH = frozenset({"granted"})
 
 _AGAIN = "Keep the recording, and see the job's log: encoderd logs JOB"
-_SOURCE = "Play the recording to its end; if that is all there is of it, accept it by hand: encoderd encode IN OUT"
+_SOURCE = "Play the recording to its end, and compare it with the recorder's log."
 
 
 Pair = tuple[StreamFacts, OutputStream]  # what was muxed, and what is in the file

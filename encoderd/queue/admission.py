@@ -119,7 +119,7 @@ def _settled(connection: Connection, job: Job, candidate: Candidate, *, now: flo
     }
     changes: dict[str, Any] = {"next_try_at": 0.0, **detail["new"]}
     if job.candidate != candidate:
-        changes |= {"attempts": 0, "interruptions": 0, "published": None}
+        changes |= {"attempts": 0, "interruptions": 0, "published": None, "acceptance": ""}
     return move(connection, job, JobEvent.SETTLED, now=now, detail=detail, changes=changes)
 
 

@@ -9,7 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from encoderd.errors import JobRefused, NoSuchJob
-from encoderd.jobs import FailureKind, Job, JobEvent, JobState, next_state
+from encoderd.jobs import (
+    LONGEST_PAUSE_S,
+    Acceptance,
+    FailureKind,
+    Job,
+    JobEvent,
+    JobState,
+    after_interruption,
+    next_state,
+)
 from encoderd.queue import tables
 
 ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
@@ -62,6 +71,7 @@ def job_of(row: Row[Any]) -> Job:
         reason=row.reason,
         remedy=row.remedy,
         published=row.published,
+        acceptance=Acceptance(row.acceptance),
     )
 
 
@@ -143,6 +153,18 @@ def move(
     return moved
 
 
+def move_with_output(
+    connection: Connection, job: Job, event: JobEvent, published: Mapping[str, Any], *, now: float
+) -> Job:
+    """The receipt is long; it stands in the job, and not in the history too."""
+    place = {key: value for key, value in published.items() if key != "receipt"}
+    changes: dict[str, Any] = {"published": dict(published)}
+    if event is JobEvent.PUBLISHED:  # an acceptance that was given, and then not needed, marks nothing
+        needed = (published.get("receipt") or {}).get("accepted")
+        changes["acceptance"] = str(Acceptance.GIVEN if needed else Acceptance.NONE)
+    return move(connection, job, event, now=now, detail=place, changes=changes)
+
+
 def requeue(
     connection: Connection,
     job: Job,
@@ -188,3 +210,18 @@ def record(
             detail=None if detail is None else dict(detail),
         )
     )
+
+
+def next_try(now: float, pause_s: float) -> float:
+    """Return when a job is due after a pause; without one it is due whatever the clock says, should it step back."""
+    return now + min(pause_s, LONGEST_PAUSE_S) if pause_s > 0 else 0.0
+
+
+def interrupted(connection: Connection, job: Job, *, now: float, retry_pause_s: float) -> Job:
+    """The worker of this job died: it is queued again, after a pause that grows with the times."""
+    times = job.interruptions + 1
+    pause_s = after_interruption(times, retry_pause_s)
+    return requeue(
+        connection, job, JobEvent.LEASE_EXPIRED, now=now, counts=False, reason=f"{job.worker} went away in the middle",
+        changes={"interruptions": times, "next_try_at": next_try(now, pause_s)},
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.dialects.sqlite import insert as insert_unless
 
-from encoderd.jobs import Job, JobEvent, JobState
+from encoderd.jobs import Acceptance, Job, JobEvent, JobState
 from encoderd.queue import tables
 from encoderd.queue.history import job_of
 
@@ -92,6 +92,7 @@ def adopt(connection: Connection, finished: Iterable[FinishedJob]) -> list[Job]:
             "finished_at": one.published_at,
             "reason": REASON,
             "published": dict(one.published),
+            "acceptance": str(Acceptance.GIVEN if one.published["receipt"].get("accepted") else Acceptance.NONE),
         }
         statement = insert_unless(tables.job).on_conflict_do_nothing().returning(tables.job)
         row = connection.execute(statement, values).one_or_none()

@@ -17,25 +17,27 @@ from sqlalchemy.dialects.sqlite import insert as insert_unless
 
 from encoderd.errors import JobRefused
 from encoderd.jobs import (
-    LONGEST_PAUSE_S,
+    Acceptance,
     Candidate,
     FailureKind,
     Job,
     JobEvent,
     JobState,
-    after_interruption,
     next_state,
 )
-from encoderd.queue import claims, tables
+from encoderd.queue import acceptance, claims, tables
 from encoderd.queue.admission import admit
 from encoderd.queue.database import Database
 from encoderd.queue.history import (
     JobEventRow,
     claimed_job,
     event_of,
+    interrupted,
     job_of,
     job_with,
     move,
+    move_with_output,
+    next_try,
     record,
     requeue,
 )
@@ -151,13 +153,13 @@ class Store:
         """Store what is about to get its final name, before it gets it. JobRefused if the lease was lost."""
         with self._database.writing() as connection:
             job = claimed_job(connection, job_id, worker)
-            _move_with_output(connection, job, JobEvent.PUBLISHING, published, now=now)
+            move_with_output(connection, job, JobEvent.PUBLISHING, published, now=now)
 
     def finish(self, job_id: int, *, worker: str, published: Mapping[str, Any], now: float) -> Job:
         """The output has its final name and is on disk. JobRefused if the lease was lost."""
         with self._database.writing() as connection:
             job = claimed_job(connection, job_id, worker)
-            return _move_with_output(connection, job, JobEvent.PUBLISHED, published, now=now)
+            return move_with_output(connection, job, JobEvent.PUBLISHED, published, now=now)
 
     def fail(
         self,
@@ -171,20 +173,23 @@ class Store:
         counts: bool,
         pause_s: float,
         now: float,
+        acceptable: bool = False,
     ) -> Job:
         """
         An attempt failed; `event`, `counts` and `pause_s` are what `jobs.after_failure` decided.
 
-        Without `counts` the attempt is given back. A job that the operator wants cancelled is not queued again.
+        A failed job can be accepted where the failure is `acceptable`. Without `counts` the attempt is given back. A
+        job that the operator wants cancelled is not queued again.
         """
         with self._database.writing() as connection:
             job = claimed_job(connection, job_id, worker)
             blame = {"failure_kind": str(kind), "remedy": remedy}
             if next_state(job.state, event) is not JobState.QUEUED:
+                blame["acceptance"] = str(Acceptance.POSSIBLE if acceptable else Acceptance.NONE)
                 return move(connection, job, event, now=now, reason=reason, changes={"published": None, **blame})
             return requeue(
                 connection, job, event, now=now, reason=reason, counts=counts,
-                changes={"next_try_at": _next_try(now, pause_s), "published": _kept(job, event), **blame},
+                changes={"next_try_at": next_try(now, pause_s), "published": _kept(job, event), **blame},
             )  # fmt: skip
 
     def give_back(self, job_id: int, *, worker: str, event: JobEvent, now: float, reason: str = "") -> Job:
@@ -217,7 +222,7 @@ class Store:
                 return []
         with self._database.writing() as connection:
             return [
-                _interrupted(connection, job_of(row), now=now, retry_pause_s=retry_pause_s)
+                interrupted(connection, job_of(row), now=now, retry_pause_s=retry_pause_s)
                 for row in connection.execute(dead).all()
             ]
 
@@ -255,8 +260,18 @@ class Store:
                 return _changed(connection, job, next_try_at=min(job.next_try_at, now))
             return move(
                 connection, job, JobEvent.RETRIED, now=now,
-                changes={"attempts": 0, "interruptions": 0, "next_try_at": now},
+                changes={"attempts": 0, "interruptions": 0, "next_try_at": now, "acceptance": ""},
             )  # fmt: skip
+
+    def accept(self, job_id: int, *, now: float) -> Job:
+        """
+        Queue a job again that failed for its recording's damage alone: what can be made of it is wanted.
+
+        Raises:
+            NoSuchJob, JobRefused: it has not failed, or for another reason.
+        """
+        with self._database.writing() as connection:
+            return acceptance.accept(connection, job_with(connection, job_id), now=now)
 
     def set_priority(self, job_id: int, priority: int, *, now: float) -> Job:
         """Set the priority (higher is sooner). JobRefused for a job that has ended."""
@@ -321,6 +336,11 @@ class Store:
         found = {JobState(state): count for state, count in rows}
         return {state: found.get(state, 0) for state in JobState}
 
+    def acceptances(self) -> tuple[int, int]:
+        """Return how many jobs are done with accepted damage, and how many failed that can be accepted."""
+        with self._database.reading() as connection:
+            return acceptance.counts(connection)
+
     def events(self, job_id: int) -> list[JobEventRow]:
         """Return the job's history, oldest first; NoSuchJob if there is no such job."""
         history = select(tables.job_event).where(tables.job_event.c.job_id == job_id).order_by(tables.job_event.c.id)
@@ -358,11 +378,6 @@ def _changed(connection: Connection, job: Job, **columns: Any) -> Job:
     return job_of(connection.execute(statement).one())
 
 
-def _next_try(now: float, pause_s: float) -> float:
-    """Without a pause a job is due whatever the clock says, should it step back."""
-    return now + min(pause_s, LONGEST_PAUSE_S) if pause_s > 0 else 0.0
-
-
 def _kept(job: Job, event: JobEvent) -> Mapping[str, Any] | None:
     """
     An output may have got its final name before the worker was stopped, or stand in a folder that is away just now.
@@ -370,23 +385,6 @@ def _kept(job: Job, event: JobEvent) -> Mapping[str, Any] | None:
     One that crashed removed its own. A record that is out of date does no harm: it is compared with the file.
     """
     return None if event in (JobEvent.CRASHED, JobEvent.STALLED) else job.published
-
-
-def _interrupted(connection: Connection, job: Job, *, now: float, retry_pause_s: float) -> Job:
-    times = job.interruptions + 1
-    pause_s = after_interruption(times, retry_pause_s)
-    return requeue(
-        connection, job, JobEvent.LEASE_EXPIRED, now=now, counts=False, reason=f"{job.worker} went away in the middle",
-        changes={"interruptions": times, "next_try_at": _next_try(now, pause_s)},
-    )  # fmt: skip
-
-
-def _move_with_output(
-    connection: Connection, job: Job, event: JobEvent, published: Mapping[str, Any], *, now: float
-) -> Job:
-    """The receipt is long; it stands in the job, and not in the history too."""
-    place = {key: value for key, value in published.items() if key != "receipt"}
-    return move(connection, job, event, now=now, detail=place, changes={"published": dict(published)})
 
 
 def _checked(priority: int) -> int:

@@ -12,7 +12,7 @@ States and what leads from one to the next:
     encoding  crashed, stalled   -> queued      (after a pause)             not_wanted -> skipped
     encoding  source_changed     -> settling
     settling  settled            -> queued      cancelled  -> cancelled
-    failed, cancelled, skipped   retried -> queued
+    failed, cancelled, skipped   retried -> queued      failed accepted -> queued
 
 `encoderd.jobs.TRANSITIONS` is the same table for the machine.
 """
@@ -87,6 +87,7 @@ job = Table(
     Column("reason", Words, nullable=False, default=""),
     Column("remedy", Words, nullable=False, default=""),
     Column("published", JSON(none_as_null=True)),
+    Column("acceptance", Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,  # a job number is never used twice, it names log files
 )
 
@@ -94,6 +95,7 @@ job = Table(
 CLAIMABLE = text("state = 'queued' AND cancel_requested = 0")
 ENCODING = text("state = 'encoding'")
 ENDED = text("finished_at IS NOT NULL")
+ACCEPTANCE = text("acceptance <> ''")
 
 #: A recording is queued once: adding rests on this index, not on looking first.
 identity_index = Index(
@@ -109,6 +111,8 @@ claim_index = Index(
 Index("job_lease", job.c.worker, job.c.lease_until, sqlite_where=ENCODING)
 Index("job_state", job.c.state)
 Index("job_ended", job.c.finished_at.desc(), job.c.id.desc(), sqlite_where=ENDED)
+
+Index("job_acceptance", job.c.acceptance, job.c.state, sqlite_where=ACCEPTANCE)
 
 #: History. Triggers made by the migration forbid UPDATE and DELETE.
 job_event = Table(

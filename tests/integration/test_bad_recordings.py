@@ -172,14 +172,14 @@ def test_half_a_file_is_no_success(tmp_path: Path, mp4: bytes, mkv: bytes, conta
     """The index claims 8 s, 4 s are there."""
     if container == "mp4":
         at = mp4.rindex(b"moov") - 4
-        data = _index_first(mp4, at)[: len(mp4) - at + at // 2]
+        data = index_first(mp4, at)[: len(mp4) - at + at // 2]
     else:
         data = mkv[: len(mkv) // 2]
 
     assert "are missing" in rejected(tmp_path, data)
 
 
-def _index_first(mp4: bytes, at: int) -> bytes:
+def index_first(mp4: bytes, at: int) -> bytes:
     """Move the index to the front, as qt-faststart does: all offsets grow by its size."""
     head = mp4.index(b"mdat") - 4
     index = bytearray(mp4[at:])

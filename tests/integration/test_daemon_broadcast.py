@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 
 from encoderd.encode.sample import SampleSpec, make_recording
-from encoderd.jobs import JobState
+from encoderd.jobs import Acceptance, JobState
 from tests.broadcast.catalogue import CATALOGUE
 from tests.running import RunningDaemon
 
@@ -48,12 +48,15 @@ def test_a_recording_that_is_damaged_too_much_has_failed(daemon: RunningDaemon, 
     assert (daemon.outputs(), daemon.partials()) == ([], [])
 
 
-def test_what_was_made_of_it_is_kept_when_that_is_asked_for(daemon: RunningDaemon, tmp_path: Path) -> None:
-    daemon.configure(encode={"max_damage_ratio": 0.2, "keep_damaged": True})
-    daemon.start().drop(made(tmp_path, "scrambled_third"))
-    daemon.wait_for(lambda: daemon.states() == [JobState.FAILED], what="failed")
+def test_what_can_be_made_of_it_is_published_when_that_is_asked_for(daemon: RunningDaemon, tmp_path: Path) -> None:
+    """Marked in its name, the list and the receipt; the recording stays, whatever becomes of others."""
+    daemon.configure(encode={"max_damage_ratio": 0.2, "accept_damage": True, "after_success": "delete"})
+    source = daemon.start().drop(made(tmp_path, "scrambled_third"))
+    job = daemon.wait_done()
 
-    assert daemon.outputs() == ["a.mp4.damaged"]
+    assert (daemon.outputs(), source.exists()) == (["a.mp4.damaged"], True)
+    assert ["damage"] == [one["check"] for one in daemon.receipt()["accepted"]]
+    assert job.acceptance is Acceptance.GIVEN
     with av.open(str(daemon.output / "a.mp4.damaged"), format="mov") as container:
         assert sum(1 for _ in container.decode(video=0)) > 50
 

@@ -11,7 +11,8 @@ import structlog
 from encoderd.attempt import Attempt
 from encoderd.encode.failures import EncodeFailed, not_wanted, rejected
 from encoderd.encode.messages import Encoded
-from encoderd.jobs import Job, JobEvent, JobState
+from encoderd.errors import JobRefused
+from encoderd.jobs import Acceptance, Job, JobEvent, JobState
 from encoderd.video_settings import video_request
 from encoderd.workshop import Workshop
 from tests.integration.test_workshop import settings as settings  # fixtures
@@ -20,7 +21,7 @@ from tests.integration.test_workshop import workshop as workshop
 RECEIPT: dict[str, Any] = {
     "verdict": "pass", "findings": [], "granted": {}, "duration_s": 1.0, "wall_s": 1.0, "speed_x": 1.0, "fps": 30.0,
 }  # fmt: skip
-DAMAGED = rejected("38 % of the recording is damaged.", remedy="Look at the aerial.", kept=True)
+DAMAGED = rejected("38 % of the recording is damaged.", remedy="Look at the aerial.", acceptable=True)
 
 
 class Ended:
@@ -152,66 +153,72 @@ def test_what_a_former_life_left_half_is_swept(table: Table) -> None:
     assert 2 * ["encode.partial_removed"] + 2 * ["encode.partial_left"] == [line["event"] for line in log]
 
 
-# --- damaged beyond the limit
+# --- damage that was accepted
 
 
-def test_a_damaged_output_is_kept_when_asked_for(table: Table) -> None:
-    """Under a name that no player and no media server takes for an output; the job has failed, and says where it is."""
+def accepted(attempt: Attempt, captions: str = "") -> Encoded:
+    encoded = written(attempt, captions)
+    encoded.receipt.update(verdict="warn", accepted=[{"check": "damage", "evidence": "38 %"}])
+    return encoded
+
+
+@pytest.mark.parametrize("wish", ["keep", "delete"])
+def test_accepted_damage_marks_the_output_and_keeps_the_recording(table: Table, wish: str) -> None:
+    """Under a name that no media server takes for a whole output; captions share its stem."""
     (table.output / "a.mp4.damaged").write_text("mine")
-    attempt = table.attempt(keep_damaged=True)
-    written(attempt, "ts")
-    with structlog.testing.capture_logs() as log:
-        job = table.end(attempt, DAMAGED)
-    kept = str(table.output / "a (2).mp4.damaged")
+    attempt = table.attempt(after_success=wish)
+    job = table.end(attempt, accepted(attempt, "ts"))
 
-    assert {"a (2).mp4.damaged": "picture", "a.mp4.damaged": "mine"} == table.files()
-    assert (JobState.FAILED, "recording", None) == (job.state, job.failure_kind, job.published)
-    assert f"38 % of the recording is damaged. What could be made of it is {kept}." == job.reason
-    assert [job.reason] == [line["reason"] for line in log if line["event"] == "encode.failed"]
+    assert {"a (2).captions.ts": "words", "a (2).mp4.damaged": "picture", "a.mp4.damaged": "mine"} == table.files()
+    assert (JobState.DONE, Acceptance.GIVEN) == (job.state, job.acceptance)
+    assert job.published is not None
+    assert job.published["receipt"]["after_success"].startswith("kept")
     assert (table.input / "a.ts").exists()
+    assert table.store.acceptances() == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("keep_damaged", "failure"), [(False, DAMAGED), (True, rejected("No video.", remedy="Look at it."))]
-)
-def test_else_it_is_removed(table: Table, keep_damaged: bool, failure: EncodeFailed) -> None:
-    attempt = table.attempt(keep_damaged=keep_damaged)
+def test_a_failure_for_damage_alone_offers_the_acceptance(table: Table) -> None:
+    attempt = table.attempt()
     written(attempt)
-    job = table.end(attempt, failure)
+    job = table.end(attempt, DAMAGED)
 
-    assert (JobState.FAILED, failure.message, {}) == (job.state, job.reason, table.files())
+    assert (JobState.FAILED, Acceptance.POSSIBLE, {}) == (job.state, job.acceptance, table.files())
+    assert job.remedy == "Look at the aerial. To have it nevertheless, marked as damaged: encoderd queue accept 1"
+    assert table.store.acceptances() == (0, 1)
 
-
-@pytest.mark.parametrize("renamed", [False, True])
-def test_a_crash_while_a_damaged_output_is_kept(table: Table, renamed: bool) -> None:
-    """The next attempt finishes it: no second encode, no second file, the same words."""
-    attempt = table.attempt(keep_damaged=True)
-    written(attempt)
-    told = attempt.landing.keep_damaged(DAMAGED).message
-    if not renamed:
-        (table.output / "a.mp4.damaged").rename(attempt.landing.partial)
-    table.workshop.attempts.clear()  # the daemon died here
-    table.store.release_worker("test", now=time.time(), retry_pause_s=1)
-    again = table.attempt(keep_damaged=True)
-    table.workshop.drive(0.0, look=False)
-    job = table.store.job(1)
-
-    assert (JobState.FAILED, told) == (job.state, job.reason)
-    assert again.child is None
-    assert {"a.mp4.damaged": "picture"} == table.files()
+    table.store.accept(1, now=time.time())
+    again = table.attempt(max_size_ratio=0.5)
+    asked = again._request()
+    assert (asked.accept_damage, asked.max_size_ratio) == (True, 0.0)
+    assert table.store.events(1)[-2].reason == "accepted by operator"
 
 
-def test_a_damaged_recording_can_be_tried_again(table: Table) -> None:
-    """After the limit was raised: what was kept is no reason to fail at once."""
-    attempt = table.attempt(keep_damaged=True)
-    written(attempt)
-    table.end(attempt, DAMAGED)
-    table.store.retry(1, now=time.time())
+def test_an_acceptance_that_was_not_needed_marks_nothing(table: Table) -> None:
+    table.end(table.attempt(), DAMAGED)
+    table.store.accept(1, now=time.time())
     again = table.attempt()
     job = table.end(again, written(again))
 
-    assert JobState.DONE is job.state
-    assert {"a.mp4": "picture", "a.mp4.damaged": "picture"} == table.files()
+    assert (JobState.DONE, Acceptance.NONE, {"a.mp4": "picture"}) == (job.state, job.acceptance, table.files())
+
+
+def test_a_retry_takes_the_acceptance_back(table: Table) -> None:
+    table.end(table.attempt(), DAMAGED)
+    table.store.accept(1, now=time.time())
+    table.store.request_cancel(1, now=time.time())
+    job = table.store.retry(1, now=time.time())
+
+    assert job.acceptance is Acceptance.NONE
+    assert not table.attempt()._request().accept_damage
+
+
+def test_what_failed_for_another_reason_cannot_be_accepted(table: Table) -> None:
+    table.end(table.attempt(), rejected("No video.", remedy="Look at it."))
+    with pytest.raises(JobRefused, match="failed for a reason that cannot be accepted: No video") as refusal:
+        table.store.accept(1, now=time.time())
+
+    assert refusal.value.remedy == "Look at it."
+    assert table.store.job(1).state is JobState.FAILED
 
 
 # --- not wanted

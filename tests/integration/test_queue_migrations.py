@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -28,8 +29,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 def upgrade() -> None:
     op.add_column("job", sa.Column("colour", sa.Text))
@@ -50,14 +51,14 @@ def path(tmp_path: Path) -> Path:
 def later_scripts(tmp_path: Path, source: str) -> Path:
     scripts = tmp_path / "100% later"
     shutil.copytree(migrations.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_colour.py").write_text(source)
+    (scripts / "versions" / "0003_colour.py").write_text(source)
     return scripts
 
 
 def upgrade_with(path: Path, scripts: Path) -> None:
     database = Database.open(path, busy_timeout_s=1, migrate=True)
     try:
-        database.bring_up_to_date(("0001", "0002"), scripts)
+        database.bring_up_to_date(("0001", "0002", "0003"), scripts)
     finally:
         database.close()
 
@@ -72,7 +73,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 def schema(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
     for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL AND type != 'trigger'"):
         if name != "alembic_version":
-            yield name, " ".join(sql.split())
+            yield name, re.sub(r"\s*([(),])\s*", r"\1", " ".join(sql.split()))
 
 
 def digest(path: Path) -> str:
@@ -104,7 +105,7 @@ def test_a_first_start_makes_the_file(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     Store.open(path, busy_timeout_s=1).close()
 
-    assert rows(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(path, "SELECT version_num FROM alembic_version") == [("0002",)]
     assert [found.name for found in tmp_path.iterdir()] == ["queue.db"]
 
 
@@ -141,22 +142,22 @@ def test_an_older_schema_is_upgraded_and_a_copy_is_kept(path: Path, tmp_path: Pa
     """The daemon of a later encoderd brings the file up to date; the old one stays beside it, with its jobs."""
     upgrade_with(path, later_scripts(tmp_path, NEXT))
 
-    copy = path.with_name("queue.db.before-0002")
-    assert rows(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    copy = path.with_name("queue.db.before-0003")
+    assert rows(path, "SELECT version_num FROM alembic_version") == [("0003",)]
     assert rows(path, "SELECT relative_path, colour FROM job") == [(b"evening.ts", "blue")]
-    assert rows(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(copy, "SELECT version_num FROM alembic_version") == [("0002",)]
     with Store.open(copy, busy_timeout_s=1, migrate=False) as old:
         assert [job.candidate for job in old.jobs()] == [EVENING]
 
 
 def test_an_earlier_copy_is_never_overwritten(path: Path, tmp_path: Path) -> None:
-    earlier = path.with_name("queue.db.before-0002")
+    earlier = path.with_name("queue.db.before-0003")
     earlier.write_text("precious")
 
     upgrade_with(path, later_scripts(tmp_path, NEXT))
 
     assert earlier.read_text() == "precious"
-    assert rows(path.with_name("queue.db.before-0002.1"), "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(path.with_name("queue.db.before-0003.1"), "SELECT version_num FROM alembic_version") == [("0002",)]
     assert not path.with_name("queue.db.copying").exists()
 
 
@@ -171,7 +172,7 @@ def test_a_migration_that_fails_in_the_middle_leaves_the_old_schema(path: Path, 
     assert rows(path, "SELECT * FROM sqlite_master ORDER BY name") == before
     with Store.open(path, busy_timeout_s=1) as store:
         assert [job.candidate for job in store.jobs()] == [EVENING]
-    assert not path.with_name("queue.db.before-0002").exists()
+    assert not path.with_name("queue.db.before-0003").exists()
 
 
 def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_schema(path: Path, tmp_path: Path) -> None:
@@ -181,14 +182,14 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_the_old_schema(path: Path, t
     program = (
         "import sys; from pathlib import Path; from encoderd.queue.database import Database\n"
         "database = Database.open(Path(sys.argv[1]), busy_timeout_s=1, migrate=True)\n"
-        "database.bring_up_to_date(('0001', '0002'), Path(sys.argv[2]))\n"
+        "database.bring_up_to_date(('0001', '0002', '0003'), Path(sys.argv[2]))\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, path, scripts], check=False, timeout=30)
 
     assert killed.returncode == -9
     with Store.open(path, busy_timeout_s=1) as store:
         assert [job.candidate for job in store.jobs()] == [EVENING]
-    assert rows(path.with_name("queue.db.before-0002"), "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(path.with_name("queue.db.before-0003"), "SELECT version_num FROM alembic_version") == [("0002",)]
 
 
 def test_others_than_the_daemon_do_not_upgrade(path: Path) -> None:
@@ -214,7 +215,7 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path, tmp_path: Path, mi
     with pytest.raises(DatabaseTooNew) as new:
         Store.open(path, busy_timeout_s=1, migrate=migrate)
 
-    assert new.value.message == f"The queue's database {path} has schema 0002: a newer encoderd wrote it."
+    assert new.value.message == f"The queue's database {path} has schema 0003: a newer encoderd wrote it."
     assert f"ls -l {path}.before-*" in new.value.remedy
     assert digest(path) == before
 

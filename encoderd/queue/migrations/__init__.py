@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCRIPTS = Path(__file__).parent
 
 #: Oldest first. A database's revision that is not among them comes from a newer encoderd.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 
 def upgrade(connection: Connection, revision: str, scripts: Path = SCRIPTS) -> None:
