@@ -80,6 +80,7 @@ MODULES = {
     "encode/containers": "pure",
     "encode/accounting": "pure",
     "encode/caption_forms": "pure",
+    "encode/content_range": "pure",
     "encode/contents": "acts",
     "encode/left_out": "pure",
     "encode/dispositions": "pure",

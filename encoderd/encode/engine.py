@@ -187,7 +187,7 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, p
         log.note(Kind.GAP, pictures_s, 0, span_s=made_s - pictures_s)
     if reception is not None:
         # A part that is scrambled has no timestamps that FFmpeg could read, but the broadcaster's clock runs on.
-        sent_s = max((recorded_s(reception.counter, pid, media.size_bytes) for pid in pcr_pids), default=0.0)
+        sent_s = max((recorded_s(reception.counter, pid, media.content_end) for pid in pcr_pids), default=0.0)
         if sent_s - made_s > max(LEAST_MISSING_S, sent_s / 100):
             log.note(Kind.GAP, made_s, 0, span_s=sent_s - made_s)
             made_s = sent_s

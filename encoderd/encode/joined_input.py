@@ -83,19 +83,19 @@ def joining_prefix(head: bytes, places: Sequence[bytes], number: int, pids: Coll
     return b"".join([*tables, again, *pieces, last])
 
 
-def open_joined(fd: int, prefix: bytes, options: Mapping[str, str]) -> InputContainer:
+def open_joined(source: str, prefix: bytes, options: Mapping[str, str]) -> InputContainer:
     """
-    Open the recording behind `fd`, with the demuxer's options, positioned at its true beginning.
+    Open the recording that FFmpeg calls `source`, with the demuxer's options, positioned at its true beginning.
 
-    FFmpeg opens the file anew: `fd` stays the caller's, who also closes the container. Raises what `av.open` raises.
+    The caller closes the container. Raises what `av.open` raises.
     """
     shown = os.memfd_create("prefix", os.MFD_CLOEXEC)
     try:
         with open(shown, "wb", closefd=False) as file:
             file.write(prefix)
-        asked = {**options, "protocol_whitelist": "concat,file"}
+        asked = {**options, "protocol_whitelist": "concat,subfile,file"}
         container = av.open(
-            f"concat:/proc/self/fd/{shown}|/proc/self/fd/{fd}",
+            f"concat:/proc/self/fd/{shown}|{source}",
             "r",
             format="mpegts",
             container_options=asked,

@@ -141,6 +141,7 @@ class MediaInfo:
     `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.
     `left_out` says of each of them, and of what else nobody takes, why. `metadata` are the container's own words,
     `chapters` its chapters, their times on the source's clock.
+    Its content is from `first_byte` to `end_byte` (0: the file's end); what is outside is no packet, or filling.
     `announced` are the PIDs that the programme's tables name, each with its codec and languages for people.
     `unheard` are the PIDs (or container's numbers) of sound that this FFmpeg has no decoder for, each with its codec.
     `scrambled_ratio` is the share (0…1) of packets that are encrypted; `programme` is 0 where there are none.
@@ -165,6 +166,13 @@ class MediaInfo:
     left_out: tuple[LeftOut, ...] = ()
     attachments: tuple[AttachmentInfo, ...] = ()
     unheard: Mapping[int, str] = field(default_factory=dict)
+    first_byte: int = 0
+    end_byte: int = 0
+
+    @property
+    def content_end(self) -> int:
+        """Byte behind the last that is no filling."""
+        return self.end_byte or self.size_bytes
 
 
 def never_sent(media: MediaInfo, sent: Collection[int]) -> dict[int, str]:

@@ -22,6 +22,7 @@ from encoderd.encode import transport_stream
 from encoderd.encode.audio_examples import audio_examples
 from encoderd.encode.chapters import are_marked
 from encoderd.encode.containers import Lack, describe, encrypted
+from encoderd.encode.content_range import MOST_HOLE, Content, content_of
 from encoderd.encode.contents import is_known, media_info
 from encoderd.encode.elementary_streams import Kind
 from encoderd.encode.failures import EncodeFailed, crashed, rejected, source_changed
@@ -44,6 +45,8 @@ HEAD_BYTES, LATER_BYTES = 2 * 1024 * 1024, 1024 * 1024
 LATER_PLACES = 16
 #: Of these, places that FFmpeg is shown beforehand when streams begin later.
 MOST_JOINED = 4
+#: A program stream begins with this (ISO/IEC 13818-1, 2.5.3.4).
+PACK = b"\0\0\1\xba"
 #: A recording with a larger share of scrambled packets is rejected with that word.
 MAX_SCRAMBLED_RATIO = 0.5
 #: What a disk, a share or the kernel says when it cannot read; everything else that FFmpeg says is about the content.
@@ -181,7 +184,10 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
     """
     try:
         head = os.pread(recording.fd, HEAD_BYTES, 0)
-        places = _places(recording, head)
+        content = content_of(head, recording.size_bytes, recording.read)
+        if content.begin:
+            head = os.pread(recording.fd, HEAD_BYTES, content.begin)
+        places = _places(recording, head, content)
     except OSError as error:
         raise _unreadable(recording.path, error) from error
     hidden = encrypted(head, recording.read)
@@ -196,7 +202,7 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
         )
     late = frozenset() if choice.programme is None else late_pids(choice.programme, _first_seen(places[0].told))
     prefix = b"" if choice.programme is None else _prefix(recording, head, places, choice.programme.number, late)
-    container = _open(recording, head, prefix)
+    container = _open(recording, head, prefix, content)
     try:
         kept = choice.programme
         examples = (
@@ -215,7 +221,7 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
         del places, head  # tens of megabytes that nobody needs while it is encoded
         yield Demuxed(
             container=container,
-            media=replace(media, scrambled_ratio=scrambled),
+            media=replace(media, scrambled_ratio=scrambled, first_byte=content.begin, end_byte=content.end),
             prefix_bytes=len(prefix),
             packet_shape=(0, 0) if shape is None else (shape[0], shape[2]),
             pcr_pids=() if kept is None else kept.pcr_pids,
@@ -228,16 +234,17 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
         container.close()
 
 
-def _places(recording: Recording, head: bytes) -> list[_Place]:
+def _places(recording: Recording, head: bytes, content: Content) -> list[_Place]:
     """Return the head of a transport stream and pieces of it that are spread evenly; none of another container."""
     begin = transport_stream.sample(head)
     if begin is None:
         return []
-    found = [_Place(at=0, data=head, told=begin)]
-    if recording.size_bytes > HEAD_BYTES + LATER_BYTES:
-        step = (recording.size_bytes - LATER_BYTES) // LATER_PLACES
+    found = [_Place(at=content.begin, data=head, told=begin)]
+    length = content.end - content.begin
+    if length > HEAD_BYTES + LATER_BYTES:
+        step = (length - LATER_BYTES) // LATER_PLACES
         for number in range(1, LATER_PLACES + 1):
-            at = number * step
+            at = content.begin + number * step
             data = os.pread(recording.fd, LATER_BYTES, at)
             told = transport_stream.sample(data)
             if told is not None:
@@ -305,22 +312,22 @@ def _prefix(recording: Recording, head: bytes, places: Sequence[_Place], number:
     return joining_prefix(head, pieces, number, late)
 
 
-def _open(recording: Recording, head: bytes, prefix: bytes) -> InputContainer:
+def _open(recording: Recording, head: bytes, prefix: bytes, content: Content) -> InputContainer:
     container: InputContainer | None = None
+    source = content.url(recording.fd, framed=content.packets or head.startswith(PACK))
     for probesize, analyzeduration in PROBE_SIZES:
         if container is not None:
             container.close()
         options = {
             "format_whitelist": DEMUXERS,
-            "protocol_whitelist": "file",
+            "protocol_whitelist": "subfile,file",
             "probesize": str(probesize),
             "analyzeduration": str(analyzeduration),
         }
+        if content.packets:
+            options["resync_size"] = str(MOST_HOLE)
         try:
-            if prefix:
-                container = open_joined(recording.fd, prefix, options)
-            else:
-                container = open_input(f"/proc/self/fd/{recording.fd}", options)
+            container = open_joined(source, prefix, options) if prefix else open_input(source, options)
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError) as error:

@@ -65,7 +65,7 @@ class Reader:
         self._reception = reception
         self._pictures, self._sound, self._captions = pictures, sound, captions
         self._timeline = Timeline(origin_s=source.media.start_s)
-        self._base_position = source.prefix_bytes
+        self._base_position = source.prefix_bytes - source.media.first_byte
         self._ahead: deque[Packet[Any]] = deque()  # read and announced, not placed yet
         self._ahead_bytes = 0
         self._tracks = tracks(plan)

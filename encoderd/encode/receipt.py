@@ -37,7 +37,7 @@ _RAW = frozenset(
     {"places", "pace", "discontinuity_count", "gap_count", "outlier_count", "duplicate_count", "largest_skew_s"}
 )
 #: What the recording's own part of the receipt leaves to others.
-_TOLD_ELSEWHERE = frozenset({"service", "programme", "announced", "unheard"})
+_TOLD_ELSEWHERE = frozenset({"service", "programme", "announced", "unheard", "first_byte", "end_byte"})
 _COLOURS = ("color_primaries", "color_trc", "colorspace", "color_range")
 
 

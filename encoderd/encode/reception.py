@@ -20,13 +20,13 @@ _LOOK_EVERY_S = 0.05
 
 class Reception:
     """
-    Counts one recording through `fd`, which stays the caller's. `follow` runs in a thread of its own until `finish` was
-    called and the file is at its end, or `stop` was.
+    Counts one recording, from `first_byte` to before byte `size_bytes`, through `fd`, which stays the caller's.
+    `follow` runs in a thread of its own until `finish` was called and the file is at its end, or `stop` was.
     """
 
-    def __init__(self, fd: int, size_bytes: int, packet_shape: tuple[int, int]) -> None:
+    def __init__(self, fd: int, size_bytes: int, packet_shape: tuple[int, int], first_byte: int = 0) -> None:
         self._fd = fd
-        self._size_bytes = size_bytes
+        self._first_byte, self._size_bytes = first_byte, size_bytes
         self.counter = ContinuityCounter(*packet_shape, size_bytes=size_bytes)
         #: How far the demuxer is: bytes of the file.
         self.demuxed_bytes = 0
@@ -37,13 +37,13 @@ class Reception:
 
     def follow(self) -> None:
         """Count up to where the demuxer is, again and again; a disk that fails ends it, `error` says how."""
-        at = 0
+        at = self._first_byte
         while not self._stopped.is_set() and at < self._size_bytes:
             ahead = self.demuxed_bytes - at
             if ahead < BLOCK_BYTES and not self._read_to_end.wait(_LOOK_EVERY_S):
                 continue
             try:
-                block = os.pread(self._fd, BLOCK_BYTES, at)
+                block = os.pread(self._fd, min(BLOCK_BYTES, self._size_bytes - at), at)
             except OSError as error:
                 self.error = error.strerror or str(error)  # the demuxer meets it too, and says so
                 return

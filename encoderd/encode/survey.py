@@ -87,7 +87,7 @@ def _window(media: MediaInfo, at: float) -> tuple[int, int]:
     length = LEAST_WINDOW_BYTES
     if media.duration_s:
         length = max(length, int(media.size_bytes / media.duration_s * WINDOW_S))
-    return int(media.size_bytes * at), min(length, MOST_WINDOW_BYTES)
+    return media.first_byte + int((media.content_end - media.first_byte) * at), min(length, MOST_WINDOW_BYTES)
 
 
 class _Window(io.RawIOBase):

@@ -102,7 +102,8 @@ class Transcode:
         self._facts = TranscodeFacts(streams=[])
         rate = plan.video.source_rate or plan.video.frame_rate
         self._damage = DamageLog(picture_s=float(1 / rate), sound_s=SOUND_S)
-        self._reception = Reception(fd, self._media.size_bytes, source.packet_shape) if source.packet_shape[0] else None
+        media, shape = self._media, source.packet_shape
+        self._reception = Reception(fd, media.content_end, shape, media.first_byte) if shape[0] else None
         self._projection = Projection(self._media.size_bytes, request.max_size_ratio)
         self._captions: CaptionsFile | None = None
         self._proof: Proof | None = None

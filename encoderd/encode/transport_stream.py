@@ -28,6 +28,8 @@ _SHAPES = {188: 0, 192: 4, 204: 0}
 _MARKS, _LEAST_MARKS = 40, 5
 #: This many wrong sync bytes in a row mean that bytes are missing or too many; fewer are damaged bytes.
 _LOST_SYNC = 3
+#: Places with a row of sync bytes that are looked at closely for the first packet.
+_MOST_RIVALS = 1000
 #: PMTs of one piece that are kept; a recording has a handful, noise has any number.
 _MOST_TABLES = 256
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -97,6 +99,27 @@ def packet_shape(data: bytes) -> tuple[int, int, int] | None:
             if found:
                 return size, max(found, key=lambda start: _plausible(data, start + ahead, size)), ahead
     return None
+
+
+def first_packet(data: bytes, most_before: int) -> tuple[int, int, int] | None:
+    """
+    Return `packet_shape` of the first steady rhythm of sync bytes that begins within `most_before` bytes.
+
+    Steady is what holds for as many packets as are looked at, or to the end of `data`.
+    """
+    view = np.frombuffer(data, np.uint8)
+    found = []
+    for size, ahead in _SHAPES.items():
+        at = next_sync(view[: most_before + size * _MARKS], size, ahead)
+        for _ in range(_MOST_RIVALS):
+            if at is None or at - ahead > most_before:
+                break
+            marks = data[at : at + size * _MARKS : size]
+            if _is_row(marks) and _plausible(data, at, size) * 10 >= len(marks) * 8:
+                found.append((size, at - ahead, ahead))
+                break
+            at = next_sync(view[: most_before + size * _MARKS], size, at + 1)
+    return min(found, key=lambda shape: shape[1], default=None)
 
 
 def _is_row(marks: bytes) -> bool:

@@ -270,7 +270,7 @@ def _likeness(facts: TranscodeFacts, proof: ProofFacts) -> Finding:
 def _whole_source(media: MediaInfo, facts: TranscodeFacts) -> Finding:
     if facts.last_position == 0 and not facts.read_error:
         return passed("source_read", "the container does not tell positions")
-    left = media.size_bytes - facts.last_position
+    left = media.content_end - facts.last_position
     if left > max(TAIL_BYTES, media.size_bytes // 50):
         return failed(
             "source_read",
