@@ -14,13 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encoderd.encode.failures import EncodeFailed
-from encoderd.encode.messages import Build, BuildRequest, Loaded, LoadRequest, TrialDone, TrialRequest, VideoRequest
+from encoderd.encode.messages import (
+    Build,
+    BuildRequest,
+    Loaded,
+    LoadRequest,
+    OptionsChecked,
+    OptionsRequest,
+    TrialDone,
+    TrialRequest,
+    VideoRequest,
+)
 from encoderd.encode.supervisor import Child, run_to_end
+from encoderd.errors import SettingsError
 from encoderd.findings import Finding, warned
 from encoderd.jobs import JobEvent
 from encoderd.preflight.checks import BuildFacts, TrialFacts, diagnose, judge, judge_build, judge_trial
 from encoderd.preflight.facts import GpuFacts, gather
 from encoderd.preflight.runtimes import HANGS, to_load
+from encoderd.settings import Settings
 from encoderd.video_settings import GpuHere
 
 #: A runtime that takes longer than this to load does not load.
@@ -95,6 +107,30 @@ def examine(
             facts, known, loads, trials, required=gpu == "required", low_power=low_power, build_error=error
         )
     return Readiness(findings=(*findings, *doubts), facts=facts, build=build, loads=loads, granted=granted)
+
+
+def check_extra(settings: Settings) -> None:
+    """
+    Ask this FFmpeg for the further options of the encoders in the settings. Costs a child where there are any.
+
+    Raises:
+        SettingsError: an option, or its value, is unknown to the encoder that the settings name.
+    """
+    sections = {f"watch folder {folder.name!r}: ": settings.encode_for(folder.name) for folder in settings.watch}
+    asked: set[OptionsRequest] = set()
+    for where, encode in {"": settings.encode, **sections}.items():
+        encoder = "libx264" if encode.encoder == "libx264" else "h264_qsv"
+        request = OptionsRequest(encoder=encoder, extra=tuple(sorted(encode.extra.items())))
+        if not request.extra or request in asked:
+            continue
+        asked.add(request)
+        outcome = run_to_end(request, settings.preflight.trial_limit_s, time.monotonic).outcome
+        if isinstance(outcome, OptionsChecked) and outcome.problems:
+            raise SettingsError(
+                f"{where}encode.extra: {'; '.join(outcome.problems)}.",
+                remedy=f"Correct encode.extra (ffmpeg -h encoder={encoder} lists what there is), then: "
+                "encoderd config check",
+            )
 
 
 def try_video(video: VideoRequest, limit_s: float) -> Child:

@@ -42,7 +42,18 @@ OWNED: Mapping[str, str] = {
     "async_depth": "async_depth",
 }
 #: FFmpeg's options that nobody decides: encoderd needs them as it sets them.
-FIXED = frozenset({"forced_idr", "forced-idr", "time_base", "pixel_format", "pix_fmt", "idr_interval"})
+FIXED = frozenset(
+    {
+        *("forced_idr", "forced-idr", "time_base", "pixel_format", "pix_fmt", "idr_interval", "open-gop"),
+        *("intra-refresh", "int_ref_type", "keyint_min", "min-keyint"),  # where a player can jump to
+        *("skip_frame", "pass", "stats", "passlogfile"),  # as many packets as pictures, in one pass
+        *("threads", "thread_type", "lookahead-threads", "sliced-threads", "flags2", "export_side_data"),
+        *("aud", "annexb", "repeat-headers", "a53cc", "sei", "strict"),  # what stands beside the pictures
+        *("width", "height", "s", "ar", "aspect", "sar", "interlaced", "tff", "bff", "fake-interlaced", "pic-struct"),
+        *("fps", "timebase", "force-cfr", "vfr-input", "field_order", "output-csp", "output-depth", "range"),
+        *("colorprim", "transfer", "colormatrix", "color_primaries", "color_trc", "colorspace", "color_range"),
+    }
+)
 #: Options that hold options of their own, "name=value:name=value".
 NESTED = frozenset({"x264-params", "x264opts", "qsv_params"})
 
@@ -148,13 +159,21 @@ def _extra_is_extra(values: Values) -> str:
         given = [name]
         if name in NESTED:
             given += [part.partition("=")[0].strip() for part in str(value).split(":")]
-        for option in given:
-            where = f"extra.{name}" if option == name else f"extra.{name} with {option}"
+        for given_as in given:
+            option = _as_known(given_as)
+            where = f"extra.{name}" if given_as == name else f"extra.{name} with {given_as}"
             if option in FIXED:
                 return f"{where} cannot be set: encoderd needs it as it is; leave it out"
             if option in OWNED:
                 return f"{where} would go behind the back of a setting; write {OWNED[option]} instead"
     return ""
+
+
+def _as_known(option: str) -> str:
+    """Return an option in the spelling of the tables: x264 takes "-" and "_" alike, and "no-" before switches."""
+    stem = option.removeprefix("no-").removeprefix("no_")
+    spellings = (option, stem, stem.replace("_", "-"), stem.replace("-", "_"))
+    return next((one for one in spellings if one in FIXED or one in OWNED), option)
 
 
 _RULES: tuple[Callable[[Values], str], ...] = (

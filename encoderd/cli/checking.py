@@ -22,7 +22,7 @@ from encoderd.gate import CHOICES
 from encoderd.intake.mounts import check_mount, read_mountinfo
 from encoderd.preflight.runtimes import winner
 from encoderd.queue.store import Store
-from encoderd.readiness import Readiness, examine, gpu_of, look
+from encoderd.readiness import Readiness, check_extra, examine, gpu_of, look
 from encoderd.settings import Settings, WatchSettings
 from encoderd.video_settings import video_request
 
@@ -35,6 +35,7 @@ ReportOption = Annotated[
 def check(config: ConfigOption = None, json: JsonOption = False, report: ReportOption = None) -> None:
     """Check settings, folders, database, PyAV, GPU, and encode a few frames. Exit code 1 if something fails."""
     settings = settings_of(config)
+    check_extra(settings)
     findings = [passed("settings", str(file_of(config) or "defaults and the environment"))]
     parts: list[Callable[[Settings], list[Finding]]] = [_folders, _database]
     for part in parts:

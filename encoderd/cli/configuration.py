@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from encoderd.cli.output import ConfigOption, JsonOption, explained, file_of, say_json, settings_of
+from encoderd.readiness import check_extra
 from encoderd.settings import EncodeSettings, Settings
 
 app = typer.Typer(help="Check and show the settings.", no_args_is_help=True)
@@ -18,6 +19,7 @@ app = typer.Typer(help="Check and show the settings.", no_args_is_help=True)
 def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Read the settings and say what is wrong with them; exit code 2 if anything is."""
     settings = settings_of(config)
+    check_extra(settings)
     where = file_of(config) or "defaults and the environment"
     if json:
         say_json({"file": str(where), "watch": [folder.name for folder in settings.watch]})

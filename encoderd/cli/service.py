@@ -14,6 +14,7 @@ from encoderd.errors import EncoderdError, ExitCode, NoSuchJob, SettingsError
 from encoderd.jobs import JobState
 from encoderd.logs import configure, get_logger
 from encoderd.queue.store import Store
+from encoderd.readiness import check_extra
 from encoderd.settings import Settings, load
 from encoderd.state_folder import StateFolder
 
@@ -25,7 +26,7 @@ _FOLLOW_S = 0.5
 def run(config: ConfigOption = None) -> None:
     """Watch the folders, encode what is complete; until SIGTERM. This is what the unit starts."""
     file = file_of(config)
-    settings = load(file)
+    settings = _checked(file)
     configure(settings.daemon.log_level, settings.daemon.log_format)
     if not settings.watch:
         raise SettingsError(
@@ -34,7 +35,7 @@ def run(config: ConfigOption = None) -> None:
     from encoderd.daemon import Daemon
 
     try:
-        Daemon(settings, lambda: load(file)).run()
+        Daemon(settings, lambda: _checked(file)).run()
     except EncoderdError as error:
         get_logger().critical("daemon.ended", reason=error.message, remedy=error.remedy, exit_code=int(error.exit_code))
         raise
@@ -47,6 +48,13 @@ def run(config: ConfigOption = None) -> None:
             exc_info=True,
         )
         raise typer.Exit(int(ExitCode.INTERNAL)) from error
+
+
+def _checked(file: Path | None) -> Settings:
+    """Settings that FFmpeg's encoders take too; asked again at each reload."""
+    settings = load(file)
+    check_extra(settings)
+    return settings
 
 
 @explained

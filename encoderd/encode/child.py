@@ -30,6 +30,7 @@ from encoderd.encode.messages import (
     Loaded,
     LoadRequest,
     Message,
+    OptionsRequest,
     TrialRequest,
     Verified,
     read_request,
@@ -65,6 +66,10 @@ def main() -> int:
                 say(run_trial(request))
             case BuildRequest():
                 say(_build())
+            case OptionsRequest():
+                from encoderd.encode.encoder_options import check_options
+
+                say(check_options(request))
             case LoadRequest():
                 say(_loaded(request.path))
     except EncodeFailed as failure:

@@ -2,8 +2,8 @@
 The language between the daemon and the child: one JSON object per line, with a `type`.
 
 The child reads one request from stdin and answers on stdout with messages until `encoded`, `failed`, `build`,
-`trial_done` or `loaded` ends the talk. Unknown keys are ignored, unknown types are skipped, so that either side may be
-newer.
+`trial_done`, `loaded` or `options_checked` ends the talk. Unknown keys are ignored, unknown types are skipped, so that
+either side may be newer.
 Paths are `os.fsdecode` strings; JSON escapes keep bytes that are not UTF-8 intact.
 """
 
@@ -101,6 +101,15 @@ class LoadRequest:
 
     TYPE = "load"
     path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionsRequest:
+    """Say which of these further options of an encoder FFmpeg does not know, or does not take."""
+
+    TYPE = "options"
+    encoder: str
+    extra: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,14 +215,23 @@ class Loaded:
     error: str = ""
 
 
-Request = EncodeRequest | TrialRequest | BuildRequest | LoadRequest
-Message = Probed | Started | Progress | Verified | Encoded | Failed | Build | TrialDone | Loaded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionsChecked:
+    """`problems` are sentences without their full stop, one for each option that is wrong."""
+
+    TYPE = "options_checked"
+    problems: list[str]
+
+
+Request = EncodeRequest | TrialRequest | BuildRequest | LoadRequest | OptionsRequest
+Message = Probed | Started | Progress | Verified | Encoded | Failed | Build | TrialDone | Loaded | OptionsChecked
 
 _REQUESTS: Mapping[str, type[Request]] = {
-    kind.TYPE: kind for kind in (EncodeRequest, TrialRequest, BuildRequest, LoadRequest)
+    kind.TYPE: kind for kind in (EncodeRequest, TrialRequest, BuildRequest, LoadRequest, OptionsRequest)
 }
 _MESSAGES: Mapping[str, type[Message]] = {
-    kind.TYPE: kind for kind in (Probed, Started, Progress, Verified, Encoded, Failed, Build, TrialDone, Loaded)
+    kind.TYPE: kind
+    for kind in (Probed, Started, Progress, Verified, Encoded, Failed, Build, TrialDone, Loaded, OptionsChecked)
 }
 
 

@@ -27,6 +27,7 @@ from encoderd.encode.messages import (
     Failed,
     Loaded,
     Message,
+    OptionsChecked,
     Probed,
     Progress,
     Request,
@@ -51,7 +52,7 @@ _TAIL_BYTES = 4096
 #: Bytes that Linux holds in a pipe at once (pipe(7)).
 _PIPE_BYTES = 65_536
 
-Final = Encoded | Build | TrialDone | Loaded
+Final = Encoded | Build | TrialDone | Loaded | OptionsChecked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +196,7 @@ class Child:
                 self.verified = message
             case Build() if not self._wants_build:  # a trial says it first, so that its failure can be explained
                 self.build = message
-            case Encoded() | Build() | TrialDone() | Loaded():
+            case Encoded() | Build() | TrialDone() | Loaded() | OptionsChecked():
                 self._final = message
             case Failed():
                 self._final = _failure(message)

@@ -346,6 +346,11 @@ def test_what_adds_up_is_accepted(lines: str, tmp_path: Path) -> None:
         ('extra = { flags = "+qscale" }', "extra.flags", "write rate_control instead"),
         ("extra = { bf = 3 }", "extra.bf", "write bframes instead"),
         ("extra = { forced_idr = 0 }", "extra.forced_idr cannot be set", "leave it out"),
+        ("extra = { threads = 1 }", "extra.threads cannot be set", "leave it out"),
+        ("extra = { aud = 1 }", "extra.aud cannot be set", "leave it out"),
+        ("extra = { skip_frame = 3 }", "extra.skip_frame cannot be set", "leave it out"),
+        ('extra = { x264-params = "no_open_gop=1" }', "extra.x264-params with no_open_gop cannot be", "leave it out"),
+        ('extra = { x264-params = "vbv_maxrate=5000" }', "with vbv_maxrate would go", "write max_bitrate instead"),
         (
             'extra = { x264-params = "aq-mode=1:crf=20" }',
             "extra.x264-params with crf would go",
