@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from encoderd.intake.completeness import Waiting
 from encoderd.jobs import JobState, readable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Coming:
 class Status:
     """
     One look. `status` is the sentence; `problems` are {place: [reason, remedy]}. Of the jobs, `accepted` are done with
-    damage that was accepted, `acceptable` failed for nothing but damage.
+    damage that was accepted, `acceptable` failed for nothing but damage. `ignored` is by watch folder.
     """
 
     pid: int
@@ -59,6 +60,7 @@ class Status:
     coming: tuple[Coming, ...]
     coming_count: int
     problems: dict[str, list[str]]
+    ignored: dict[str, dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,7 +101,19 @@ def look(daemon: Daemon) -> Status:
         ),
         coming_count=len(settling),
         problems=problems,
+        ignored=_ignored(daemon, [file.watch for file in settling if file.waiting is Waiting.EMPTY]),
     )
+
+
+def _ignored(daemon: Daemon, empty: list[str]) -> dict[str, dict[str, Any]]:
+    """Of each watch folder that has some: how many files are no recordings to it, and why; `empty` ones wait."""
+    told: dict[str, dict[str, Any]] = {}
+    for watch, ignored in daemon.watcher.ignored().items():
+        count, text = len(ignored) + empty.count(watch), ignored.as_text()
+        if count:
+            text = ", ".join(filter(None, [text, f"{empty.count(watch)} empty" if empty.count(watch) else ""]))
+            told[watch] = {"files": count, "text": text, "empty": empty.count(watch), **asdict(ignored)}
+    return told
 
 
 def _running(attempt: Attempt) -> Running:

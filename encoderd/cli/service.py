@@ -112,6 +112,8 @@ def _show(status: dict[str, Any]) -> None:
         )
     for one in status.get("coming", []) if status["alive"] else []:
         typer.echo(f"  recording  {one['recording']}  {size(one['size_bytes'])}  {one['waiting']}")
+    for watch, one in status.get("ignored", {}).items() if status["alive"] else []:
+        typer.echo(f"  {watch}: {one['files']} files ignored: {one['text']}")
     counts = status.get("counts", {})
     if counts:
         typer.echo("  jobs  " + ", ".join(f"{count} {state}" for state, count in counts.items()))

@@ -203,7 +203,7 @@ class Scanner(threading.Thread):
         if scan.unreadable:
             found_out["files"] = troubles.recordings_unreadable(watch, scan.unreadable)
         if self._events_refused is not None:
-            found_out["events"] = troubles.events_unavailable(watch, self._events_refused)
+            found_out["events"] = troubles.events_unavailable(watch, self._events_refused, _limit(self._events_refused))
         return Report(watch=watch, scan=scan, troubles=found_out)
 
     def _settle_in(self, root: str, identity: tuple[int, int], mountinfo: str, *, again: bool) -> None:
@@ -231,3 +231,12 @@ class Scanner(threading.Thread):
                 events=self._has_events(),
                 settle_s=self._settings.settle_s or self._intake.settle_s,
             )
+
+
+def _limit(error: OSError) -> int:
+    """Return the kernel's limit that was reached, 0 when it cannot be read."""
+    name, _ = troubles.INOTIFY_LIMITS.get(error.errno or 0, ("", 0))
+    try:
+        return int(Path("/proc/sys", *name.split(".")).read_text("ascii")) if name else 0
+    except (OSError, ValueError):
+        return 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoderd.intake.completeness import Offered, Sighting
-from encoderd.intake.patterns import NamePatterns
+from encoderd.intake.patterns import Ignored, NamePatterns
 from encoderd.intake.sighting import NotRegular, take_sighting
 from encoderd.intake.troubles import Unreadable
 from encoderd.settings import WatchSettings
@@ -35,13 +35,15 @@ class Scan:
     What one walk found.
 
     `sightings`: every recording that is not known under this very identity. `known`: hashes of the names that are.
-    `whole`: every folder could be read. `root`: device and inode of the watch folder itself.
+    `ignored` counts the files that are none. `whole`: every folder could be read. `root`: device and inode of the watch
+    folder itself.
     """
 
     root: tuple[int, int]
     sightings: list[Sighting] = field(default_factory=list)
     known: set[int] = field(default_factory=set)
     unreadable: list[Unreadable] = field(default_factory=list)
+    ignored: Ignored = field(default_factory=Ignored)
     whole: bool = True
 
 
@@ -151,6 +153,8 @@ class _Walk:
                         self._links.append((relative_path, entry.path))
                     elif entry.is_file(follow_symlinks=False) and not self._is_known(relative_path, entry):
                         self._see(relative_path, entry.path)
+                else:
+                    patterns.note_ignored(entry.name, self._scan.ignored)
         return folders
 
     def _is_known(self, relative_path: str, entry: os.DirEntry[str]) -> bool:

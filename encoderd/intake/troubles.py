@@ -12,6 +12,12 @@ from encoderd.jobs import readable
 #: So many files are named in a finding; the others are counted.
 NAMED = 5
 
+#: What inotify says when one of its limits is reached → the limit's name, and what it should be at least.
+INOTIFY_LIMITS = {
+    errno.ENOSPC: ("fs.inotify.max_user_watches", 524_288),
+    errno.EMFILE: ("fs.inotify.max_user_instances", 512),
+}
+
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
 
@@ -73,14 +79,22 @@ def recordings_unreadable(watch: str, unreadable: Sequence[Unreadable]) -> Findi
     )
 
 
-def events_unavailable(watch: str, error: OSError) -> Finding:
-    """Judge a watch folder for which inotify could not be set up; it is scanned more often instead."""
-    remedy = ""
-    if error.errno == errno.ENOSPC:
-        remedy = "Raise the limit: sysctl fs.inotify.max_user_watches=524288 (and a file in /etc/sysctl.d)"
-    elif error.errno == errno.EMFILE:
-        remedy = "Raise the limit: sysctl fs.inotify.max_user_instances=512 (and a file in /etc/sysctl.d)"
-    return warned("watch_events", f"No events for the watch folder {watch}, only scans: {error.strerror}", remedy)
+def events_unavailable(watch: str, error: OSError, limit: int = 0) -> Finding:
+    """
+    Judge a watch folder for which inotify could not be set up; it is scanned more often instead.
+
+    `limit` is the kernel's, of what `error` says is used up (`INOTIFY_LIMITS`); 0 where it is not known.
+    """
+    if error.errno in INOTIFY_LIMITS:
+        name, least = INOTIFY_LIMITS[error.errno]
+        more = max(least, 2 * limit)
+        return warned(
+            "watch_events",
+            f"inotify limit reached ({name}={limit or '?'}): the watch folder {watch} is polled",
+            f"sysctl -w {name}={more}; and to keep it: echo {name}={more} > /etc/sysctl.d/60-encoderd.conf. "
+            "It is tried again within ten minutes, at once after systemctl reload encoderd.",
+        )
+    return warned("watch_events", f"No events for the watch folder {watch}, only scans: {error.strerror}")
 
 
 def scanner_failed(watch: str, error: Exception) -> Finding:

@@ -34,6 +34,7 @@ from encoderd.findings import Finding, Verdict
 from encoderd.intake import troubles
 from encoderd.intake.completeness import Completeness, Settled, Settling
 from encoderd.intake.mounts import read_mountinfo
+from encoderd.intake.patterns import Ignored
 from encoderd.intake.scanner import Report, Scanner
 from encoderd.intake.tree import Scan
 from encoderd.jobs import Candidate
@@ -88,6 +89,7 @@ class Watcher:
         }
         self._troubles: dict[str, Finding] = {}
         self._roots: dict[str, tuple[int, int]] = {}
+        self._ignored: dict[str, Ignored] = {}
 
     def start(self) -> None:
         """Begin to watch. A folder that cannot be read is a problem, not an error, and heals by itself."""
@@ -158,6 +160,10 @@ class Watcher:
         """Return what keeps recordings from being seen, under stable names ("<watch>.folder", "<watch>.files", …)."""
         return dict(self._troubles)
 
+    def ignored(self) -> Mapping[str, Ignored]:
+        """Return what the last scan of each watch folder passed over."""
+        return dict(self._ignored)
+
     def _heard(self, report: Report) -> None:
         """Called by the scanners' threads."""
         self._reports.put(report)
@@ -185,6 +191,7 @@ class Watcher:
 
     def _take_scan(self, watch: str, scan: Scan) -> Finding | None:
         """Drop what a walk through the folder did not meet any more; return a finding when that cannot be believed."""
+        self._ignored[watch] = scan.ignored
         names = {seen.relative_path for seen in scan.sightings}
         self._completeness.keep_only(watch, names)
         offered = self._completeness.offered

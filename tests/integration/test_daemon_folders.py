@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,15 @@ def test_a_state_folder_without_room_for_the_job_s_log(daemon: RunningDaemon, re
     assert daemon.job().attempts == 0
     logs.unlink()
     goes_on(daemon)
+
+
+def test_the_status_says_what_a_folder_ignores_and_why(daemon: RunningDaemon) -> None:
+    for name in ("a.jpg", "b.JPG", "c.nfo", ".hidden.ts", "d.ts.part", "empty.ts"):
+        (daemon.input / name).touch()
+    daemon.start()
+    daemon.wait_for(lambda: "empty" in json.dumps(daemon.status().get("ignored", {})), what="the count")
+    command = [sys.executable, "-m", "encoderd", "status", "--config", str(daemon.settings_file)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert "tv: 6 files ignored: 3 by ending (.jpg 2, .nfo 1), 1 by pattern, 1 hidden, 1 empty" in said.stdout
+    assert daemon.status()["ignored"]["tv"]["endings"] == {".jpg": 2, ".nfo": 1}

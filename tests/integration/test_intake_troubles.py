@@ -206,5 +206,6 @@ def test_without_inotify_watches_the_scan_goes_on(folder: Path) -> None:
     assert run.returncode == 0, run.stderr
     names, problems = json.loads(run.stdout)
     assert names == ["a.ts"]
-    assert "inotify watch limit" in problems["tv.events"]["evidence"]
-    assert "fs.inotify.max_user_watches" in problems["tv.events"]["remedy"]
+    limit = Path("/proc/sys/fs/inotify/max_user_watches").read_text().strip()
+    assert f"(fs.inotify.max_user_watches={limit}): the watch folder tv is polled" in problems["tv.events"]["evidence"]
+    assert f"sysctl -w fs.inotify.max_user_watches={max(524_288, 2 * int(limit))}" in problems["tv.events"]["remedy"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoderd.intake.patterns import NamePatterns
+from encoderd.intake.patterns import MOST_ENDINGS, Ignored, NamePatterns
 from encoderd.settings import IGNORED, WatchSettings
 
 SHIPPED = NamePatterns(WatchSettings.model_fields["include"].default, IGNORED)
@@ -70,3 +70,27 @@ def test_patterns_mean_what_fnmatch_says(name: str, pattern: str) -> None:
     expected = fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
     assert NamePatterns([pattern], []).takes(name) == expected
+
+
+def ignored(*names: str) -> Ignored:
+    counted = Ignored()
+    for name in names:
+        SHIPPED.note_ignored(name, counted)
+    return counted
+
+
+def test_ignored_files_are_counted_by_their_reason() -> None:
+    found = ignored("a.JPG", "b.jpg", "c.nfo", "README", ".x.ts", "d.ts.part", "e.", "no.dot-that-is-an-ending")
+
+    assert found == Ignored(hidden=1, by_pattern=1, endings={".jpg": 2, ".nfo": 1, "": 2, ".": 1})
+    assert len(found) == 8
+    assert found.as_text() == "6 by ending (no ending 2, .jpg 2, . 1, .nfo 1), 1 by pattern, 1 hidden"
+    assert ignored().as_text() == ""
+
+
+def test_endings_without_number_are_bounded() -> None:
+    found = ignored(*(f"a.{number}" for number in range(1000)))
+
+    assert len(found.endings) == MOST_ENDINGS + 1
+    assert len(found) == 1000
+    assert "1000 by ending (other 950, .0 1, .1 1, .10 1, .11 1, others 46)" == found.as_text()
