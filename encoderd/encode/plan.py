@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from encoderd.encode.audio_plan import AudioPlan, audio_plans
 from encoderd.encode.caption_forms import fits_beside, fits_matroska
 from encoderd.encode.chapters import Chapters
+from encoderd.encode.dispositions import lost
 from encoderd.encode.failures import rejected
 from encoderd.encode.languages import three_letters
 from encoderd.encode.left_out import of_stream
@@ -104,6 +105,11 @@ def make_plan(
         left_out += [of_stream("attachment", one.name, one.index) for one in media.attachments]
     notes += [f"left out: {one.what}: {one.reason}" for one in left_out]
     audio, audio_notes = audio_plans(media, request, examples)
+    for track in audio:
+        unsaid = lost(MUXERS[request.container], "audio", track.dispositions)
+        notes += (
+            [f"audio stream {track.index}: no flag in {request.container} for {', '.join(unsaid)}"] if unsaid else []
+        )
     pictures = video_plan(video, request.video, request.deinterlace, looks, request.tonemap)
     comment = f"{COMMENT}, job {request.job}"
     words = of_output(media.metadata, media.service, chapters.metadata, comment, MUXERS[request.container])

@@ -45,7 +45,8 @@ def receiver_mix() -> Made:
     narrator = replace(audio([SHORT], pid=SECOND_PID, voice=1), descriptors=_spoken(0, "eng") + mixed)
     data = transport.multiplexed(service(video([SHORT]), main, narrator), clock=steady())
     narrated = Track(language="eng", voice=1, title="to be mixed with the main sound", dispositions=DESCRIPTION_IN_MP4)
-    return Made(data=data, truth=truth_of([SHORT], tracks=(Track(), narrated), doubts=()))
+    names = ("no flag in mp4 for dependent",)
+    return Made(data=data, truth=truth_of([SHORT], tracks=(Track(), narrated), doubts=(), names=names))
 
 
 # --- what other containers say
