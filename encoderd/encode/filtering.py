@@ -14,7 +14,8 @@ from av.video.frame import VideoFrame
 
 from encoderd.encode.cadence import GAP_FRAMES, Showing
 from encoderd.encode.deinterlacing import Method
-from encoderd.encode.pictures import UNSPECIFIED, WIDEST_SAMPLE, PictureForm
+from encoderd.encode.fields import Weaver
+from encoderd.encode.pictures import UNSPECIFIED, WIDEST_SAMPLE, PictureForm, woven_aspect
 from encoderd.encode.pyav import orientation, shown_at
 from encoderd.encode.tonemapping import cube
 from encoderd.encode.video_plan import (
@@ -87,6 +88,7 @@ class Filters:
         self._lens = Lens()
         self._seen: tuple[tuple[int, int], Fraction | None] = ((0, 0), None)  # size, and the aspect told with it
         self._orientation = (0, False)  # rotation, mirrored
+        self._weaver: Weaver | None = None
         self._film = False
         self._progressive_run = 0
         self._last: tuple[int | None, bool] = (None, False)  # pts, interlaced
@@ -97,6 +99,16 @@ class Filters:
 
     def push(self, frame: VideoFrame) -> Iterator[Filtered]:
         """Give a decoded frame in, yield what comes out."""
+        if not self._plan.fields:
+            yield from self._push(frame)
+            return
+        self._weaver = self._weaver or Weaver(frame)
+        lost = self._weaver.lost
+        for woven in self._weaver.push(frame):
+            yield from self._push(woven)
+        self.refused += self._weaver.lost - lost
+
+    def _push(self, frame: VideoFrame) -> Iterator[Filtered]:
         form = self._form_of(frame)
         film = self._is_film(frame)
         if form != self._form or film is not self._film or self._is_gap(frame):
@@ -145,7 +157,10 @@ class Filters:
             frame.color_primaries, frame.color_trc = self._plan.color_primaries, self._plan.color_trc
         size = (frame.width, frame.height)
         if frame.key_frame or size != self._seen[0]:  # headers stand before key frames
-            self._seen, self._orientation = (size, self._lens.aspect(frame)), orientation(frame)
+            told = self._lens.aspect(frame)
+            if told and self._weaver is not None:
+                told = woven_aspect(told, size[0], size[1] // 2)
+            self._seen, self._orientation = (size, told), orientation(frame)
         aspect = aspect_of(self._plan, size, self._seen[1])
         return PictureForm(
             width=frame.width,

@@ -30,6 +30,8 @@ HDR = {16: "PQ", 18: "HLG"}
 WIDEST_SAMPLE = Fraction(4)
 #: A sequence header with both of its matrices, and the beginning of its extension. Source: ISO/IEC 13818-2, 6.2.2.1.
 _SEQUENCE_BYTES = 4 + 8 + 2 * 64 + 8
+#: Width over height that no screen has; films have 2.4.
+WIDEST_SCREEN = Fraction(5, 2)
 #: Display aspects that differ by less are the same: 720 × 480 counts as 4:3 with 704 or with 720 samples of a line.
 SAME_ASPECT = Fraction(1, 50)
 #: Lines that are coded because macroblocks have 16, and lines that are meant. Source: Rec. ITU-R BT.709-6, part 2.
@@ -90,7 +92,8 @@ class Look:
     say, each compared with those beside it: `tff` and `bff` are combed, `progressive` are not, `undetermined` show no
     motion. `repeated` have a field of the picture before, as telecined film has; `spots` are combed somewhere, which
     is asked where no whole picture is. `spacing_s` is the usual time from picture to picture, 0 when unknown; with
-    `pulldown` progressive pictures last two and three fields by turns, as film's repeat flags say.
+    `pulldown` progressive pictures last two and three fields by turns, as film's repeat flags say. With
+    `fields` each decoded picture was one field, and the look is of the frames that they make.
     """
 
     at: float
@@ -106,6 +109,7 @@ class Look:
     spots: int = 0
     spacing_s: Fraction = Fraction(0)
     pulldown: bool = False
+    fields: bool = False
 
     @property
     def combed(self) -> int:
@@ -135,6 +139,15 @@ def shown(form: PictureForm) -> Shown:
     if form.rotation % 180 == 90:
         width, height, aspect = height, width, 1 / aspect
     return Shown(width=width, height=height, sample_aspect_ratio=aspect)
+
+
+def woven_aspect(aspect: Fraction, width: int, height: int) -> Fraction:
+    """
+    Return the sample aspect ratio of a frame made of two fields of this size, whose headers say `aspect`; 0 stays 0.
+
+    Headers tell it of a field, as the standard has it, or of the frame: then the field would be wider than any screen.
+    """
+    return aspect if width * aspect > height * WIDEST_SCREEN else aspect * 2
 
 
 def cropped(width: int, height: int) -> tuple[int, int]:

@@ -13,22 +13,22 @@ import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 import av
 import av.error
-import av.filter
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, is_pulldown, repeats_field, verdict
+from encoderd.encode.fields import FieldOrder, are_fields
 from encoderd.encode.media import MediaInfo, VideoInfo
-from encoderd.encode.pictures import Colours, Look, PictureForm
+from encoderd.encode.pictures import Colours, Look, PictureForm, woven_aspect
 from encoderd.encode.probe import DEMUXERS
 from encoderd.encode.pyav import mastering_peak_nits, open_input, orientation
 
@@ -128,7 +128,7 @@ def _look(container: Any, video: VideoInfo, at: float) -> Look:
     for stream in streams:
         stream.codec_context.thread_count = 1
     found: list[_Picture] = []
-    order = _FieldOrder()
+    order = FieldOrder()
     for index, frame in _frames(container, streams):
         seen[index].append(_picture(frame, order))
         last[index] = frame
@@ -153,7 +153,7 @@ class _Picture:
     luma: Lines
 
 
-def _picture(frame: VideoFrame, order: _FieldOrder) -> _Picture:
+def _picture(frame: VideoFrame, order: FieldOrder) -> _Picture:
     return _Picture(
         form=_form(frame),
         shown_s=None if frame.pts is None or not frame.time_base else Fraction(frame.pts * frame.time_base),
@@ -196,6 +196,11 @@ def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, 
     steps = [(later - earlier) / (after - before) for (before, earlier), (after, later) in pairwise(times)]
     steps = [step for step in steps if step > 0]
     spacing_s = sorted(steps)[len(steps) // 2] if steps else Fraction(0)
+    height, aspect = last.height, video.container_aspect or Fraction(context.sample_aspect_ratio or 0)
+    fields = are_fields([one.top_first for one in alike], sum(one.interlaced for one in alike), spacing_s)
+    if fields:
+        alike, steps, spacing_s = _woven(alike), [], 2 * spacing_s
+        height, aspect = 2 * height, woven_aspect(aspect, last.width, height)
     pictures = [picture.luma for picture in alike]
     rotation, mirrored = orientation(last)
     verdicts, repeated = _compared(pictures)
@@ -203,8 +208,8 @@ def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, 
         at=at,
         form=PictureForm(
             width=last.width,
-            height=last.height,
-            sample_aspect_ratio=video.container_aspect or Fraction(context.sample_aspect_ratio or 0),
+            height=height,
+            sample_aspect_ratio=aspect,
             pix_fmt=last.format.name,
             frame_rate=1 / spacing_s if spacing_s else Fraction(0),
             colours=Colours(
@@ -227,8 +232,19 @@ def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, 
         repeated=repeated,
         spots=_spots(pictures) if Verdict.TFF not in verdicts and Verdict.BFF not in verdicts else 0,
         spacing_s=spacing_s,
+        fields=fields,
         pulldown=is_pulldown(steps) and not {Verdict.TFF, Verdict.BFF} & set(verdicts),
     )
+
+
+def _woven(fields: list[_Picture]) -> list[_Picture]:
+    """Return the frames that pictures of one field each make."""
+    frames = []
+    for first, second in zip(fields[0::2], fields[1::2], strict=False):
+        luma = np.empty((2 * first.luma.shape[0], first.luma.shape[1]), first.luma.dtype)
+        luma[0::2], luma[1::2] = (one.luma for one in ((first, second) if first.top_first else (second, first)))
+        frames.append(replace(first, luma=luma))
+    return frames
 
 
 def _compared(pictures: list[Lines]) -> tuple[list[Verdict], int]:
@@ -271,35 +287,3 @@ def _luma_is_a_plane(form: Any) -> bool:
     """Whether the first plane is luma alone, 8 to 16 bits in our byte order: no RGB, nothing packed, no palette."""
     component = form.components[0]
     return bool(form.is_planar and component.is_luma and 8 <= component.bits <= 16 and not form.is_big_endian)
-
-
-class _FieldOrder:
-    """
-    Tells the field order of a decoded frame, which PyAV does not: libavfilter does.
-
-    Source: ffmpeg-filters, select: the constant interlace_type.
-    """
-
-    def __init__(self) -> None:
-        self._graph: av.filter.Graph | None = None
-        self._form: _Form | None = None
-
-    def is_top_first(self, frame: VideoFrame) -> bool:
-        """Whether the frame is flagged interlaced, top field first."""
-        if self._graph is None or self._form != _form(frame):
-            self._form, self._graph = _form(frame), self._build(*_form(frame))
-        self._graph.push(frame)
-        try:
-            self._graph.pull()
-        except av.error.BlockingIOError:
-            return False
-        return True
-
-    def _build(self, width: int, height: int, pix_fmt: str) -> av.filter.Graph:
-        graph = av.filter.Graph()
-        graph.link_nodes(
-            graph.add("buffer", f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base=1/90000"),
-            graph.add("select", "eq(interlace_type\\,TOPFIRST)"),
-            graph.add("buffersink"),
-        ).configure()
-        return graph

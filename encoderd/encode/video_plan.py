@@ -27,6 +27,7 @@ from encoderd.encode.pictures import (
     main_form,
     others,
     shown,
+    woven_aspect,
 )
 
 Filter = tuple[str, str]  # name, arguments as libavfilter writes them
@@ -68,8 +69,9 @@ class VideoPlan:
     VideoInfo. `untagged` are sizes whose
     pictures tell no colours: a decoder that met tags before goes on telling those. `aspects` are the sample aspect
     ratios that pictures of a size were seen with, for a libavfilter that cannot tell them. `notes` say in words what
-    the plan changes; `also` as in VideoInfo. With `tonemap` pictures of high dynamic range are mapped to BT.709,
-    `tone_mapped` is the transfer of those in the main form (0: none), `peak_nits` as in PictureForm.
+    the plan changes; `also` as in VideoInfo. With `fields` pictures hold one field each and are woven first. With
+    `tonemap` pictures of high dynamic range are mapped to BT.709, `tone_mapped` is the transfer of those in the main
+    form (0: none), `peak_nits` as in PictureForm.
     """
 
     index: int
@@ -95,6 +97,7 @@ class VideoPlan:
     aspects: tuple[tuple[tuple[int, int], Fraction], ...] = ()
     notes: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
+    fields: bool = False
     tonemap: bool = False
     tone_mapped: int = 0
     peak_nits: int = 0
@@ -117,6 +120,8 @@ def video_plan(
     tone_mapped = colours.transfer if tonemap == "auto" and colours.transfer in HDR else 0
     if tone_mapped:
         colours = HIGH_DEFINITION
+    fields = sum(look.fields for look in looks) * 2 > sum(look.form is not None for look in looks)
+    told = woven_aspect(video.container_aspect, video.width, video.height) if fields else video.container_aspect
     forms = [look.form for look in looks if look.form is not None]
     tagged = {(form.width, form.height) for form in forms if form.colours.matrix != UNSPECIFIED}
     return VideoPlan(
@@ -140,10 +145,15 @@ def video_plan(
         deinterlacing=decision,
         source_rate=source_rate,
         untold_aspect=Fraction(0) if any(form.sample_aspect_ratio for form in forms) else video.sample_aspect_ratio,
-        container_aspect=video.container_aspect,
+        container_aspect=told,
+        fields=fields,
         aspects=_aspects(forms),
         untagged=tuple(sorted({(form.width, form.height) for form in forms} - tagged)),
-        notes=(*conversions(main, tone_mapped=bool(tone_mapped)), *others(looks, main)),
+        notes=(
+            *(("pictures of one field each woven to frames",) if fields else ()),
+            *conversions(main, tone_mapped=bool(tone_mapped)),
+            *others(looks, main),
+        ),
         also=video.also,
         tonemap=tonemap == "auto",
         tone_mapped=tone_mapped,

@@ -209,7 +209,7 @@ def encoded_pictures(codec: str, parts: Sequence[Part]) -> list[Unit]:
     events = events_of(pieces)
     for part, piece in zip(parts, pieces, strict=True):
         rate = coded_rate(part)
-        context: Any = _encoder(codec, part, rate)
+        context: Any = encoder(codec, part, rate)
         packets = []
         for number, frame in enumerate(_through_filters(part, pictures(part, piece, events))):
             frame.pts, frame.time_base = number, 1 / rate
@@ -230,7 +230,7 @@ def _times(packet: Any) -> tuple[int, int]:
     return packet.pts, packet.dts
 
 
-def _encoder(codec: str, part: Part, rate: Fraction) -> Any:
+def encoder(codec: str, part: Part, rate: Fraction) -> Any:
     options = {"g": "12", "bf": "2"}
     interlaced = part.scan not in {"progressive", "soft"}
     if codec == "mpeg2video":

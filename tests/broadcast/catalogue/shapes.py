@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
+from av.video.frame import VideoFrame
+
+from tests.broadcast import making
 from tests.broadcast.catalogue.broadcasts import plain
-from tests.broadcast.making import BT709, FILM, Part
-from tests.broadcast.studio import PROGRESSIVE, TFF, frames
-from tests.broadcast.truth import Made, Recipe
+from tests.broadcast.making import BT709, FILM, PAL, Part
+from tests.broadcast.studio import PROGRESSIVE, TFF, VIDEO_PID, audio, frames, service, steady
+from tests.broadcast.transport import HEVC, HZ, Elementary, Unit, multiplexed
+from tests.broadcast.truth import Made, Recipe, truth_of
 
 #: Primaries, transfer and matrix as ITU-T H.273 numbers them.
 PQ, HLG = (9, 16, 9), (9, 18, 9)
@@ -20,6 +25,9 @@ def hdr(colours: tuple[int, int, int]) -> Made:
     return plain([part], "libx265", colours=BT709)
 
 
+#: x265 takes fields and tells their parity.
+X265 = "aud=1:log-level=none:pools=1:repeat-headers=1:interlace=tff"
+FIELDS = (("x265-params", X265),)
 #: To a tick of the clock: the judge itself allows a millisecond more.
 EVEN = Fraction(1, 1000)
 SOFT = Part(frames=120, rate=FILM, size=(256, 160), scan="soft")
@@ -32,11 +40,34 @@ def film_and_video() -> Made:
     return plain(parts, tolerance_frames=Fraction(1), missing=6)
 
 
+def hevc_fields() -> Made:
+    """As DVB has interlaced HEVC: each coded picture is one field, of half the height, fifty in a second."""
+    part = Part(frames=100, rate=PAL, size=(256, 160), scan="tff")
+    (piece,) = making.pieces_of([part])
+    field = replace(part, rate=2 * PAL, size=(256, 80), scan="progressive", options=FIELDS)
+    context = making.encoder("libx265", replace(field, sample_aspect_ratio=Fraction(1, 2)), field.rate)
+    packets = []
+    for number, frame in enumerate(making.pictures(part, piece, making.events_of([piece]))):
+        whole = frame.to_ndarray()
+        for second in (0, 1):
+            lines = np.concatenate([whole[second:160:2], np.full((40, 256), 118, np.uint8)])
+            half = VideoFrame.from_ndarray(lines, format="yuv420p")
+            half.pts, half.time_base = 2 * number + second, 1 / field.rate
+            packets += context.encode(half)
+    units = [
+        Unit(pts=round(packet.pts / field.rate * HZ), dts=round(packet.dts / field.rate * HZ), data=bytes(packet))
+        for packet in [*packets, *context.encode(None)]
+    ]
+    picture = Elementary(pid=VIDEO_PID, stream_type=HEVC, units=units)
+    return Made(data=multiplexed(service(picture, audio([part])), clock=steady()), truth=truth_of([part]))
+
+
 CATALOGUE: dict[str, Recipe] = {
     "hdr_pq": Recipe(make=lambda: hdr(PQ)),
     "film_flags": Recipe(make=lambda: plain([SOFT], tolerance_frames=EVEN)),
     "film_flags_ivtc": Recipe(make=lambda: plain([SOFT], tolerance_frames=EVEN), asked={"deinterlace": "ivtc"}),
     "film_flags_h264": Recipe(make=lambda: plain([SOFT], "libx264", tolerance_frames=EVEN)),
     "film_and_video": Recipe(make=film_and_video, asked={"deinterlace": "ivtc"}),
+    "hevc_fields": Recipe(make=hevc_fields),
     "hdr_hlg": Recipe(make=lambda: hdr(HLG)),
 }
