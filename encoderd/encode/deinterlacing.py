@@ -124,6 +124,13 @@ def deinterlacing(wish: str, looks: Sequence[Look], frame_rate: Fraction) -> Dei
         return Deinterlacing(method=Method.OFF, why=why)
     if not seen:
         return Deinterlacing(method=method, why="by the flags")
+    wrong = [look for look in combed if look.interlaced and (look.tff > look.bff) is not look.is_top_first]
+    if len(wrong) >= PLACES_COMBED and len(wrong) * 2 > len(combed) and (parity := _parity(combed)) != "auto":
+        first = {"tff": "top", "bff": "bottom"}[parity]
+        why = (
+            f"the {first} field is first in the pictures at {len(wrong)} of {len(seen)} places, the flags say otherwise"
+        )
+        return Deinterlacing(method=method, parity=parity, why=why)
     agree = "flags and pictures agree" if combed else "no picture says otherwise"
     return Deinterlacing(
         method=method, why=f"by the flags: interlaced at {len(flagged)} of {len(seen)} places, {agree}"

@@ -112,6 +112,11 @@ class Look:
     fields: bool = False
 
     @property
+    def is_top_first(self) -> bool:
+        """Whether most that are flagged interlaced are flagged top field first."""
+        return self.top_first * 2 > self.interlaced
+
+    @property
     def combed(self) -> int:
         return self.tff + self.bff
 

@@ -200,7 +200,7 @@ def filters(decision: Deinterlacing, pix_fmt: str) -> tuple[Filter, ...]:
         chain.append(("bwdif", "mode=send_frame:parity=auto:deint=interlaced"))
     elif decision.method is not Method.OFF:
         mode = "send_field" if decision.method is Method.FIELD else "send_frame"
-        deint, parity = ("all", decision.parity) if decision.every else ("interlaced", "auto")
+        deint, parity = "all" if decision.every else "interlaced", decision.parity
         chain.append(("bwdif", f"mode={mode}:parity={parity}:deint={deint}"))
     chain.append(("format", f"pix_fmts={pix_fmt}"))
     return tuple(chain)

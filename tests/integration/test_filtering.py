@@ -182,6 +182,20 @@ def test_each_field_becomes_a_picture(tmp_path: Path, fields: str) -> None:
         assert likeness[1] == max(likeness)
 
 
+@pytest.mark.parametrize(("fields", "flag"), [("top", "bff"), ("bottom", "tff")])
+def test_the_order_of_fields_is_that_of_the_pictures(tmp_path: Path, fields: str, flag: str) -> None:
+    """Flags that say the other order would show every second picture before the one that comes first."""
+    film = Film(fields=fields, flag=flag, frames=60, size=(480, 270), source="mandelbrot")
+    path = film.write(tmp_path / "x.ts")
+    out = [luma(frame) for frame in through(FilterChain(planned(path, "field")), decoded(path))][:40]
+    camera = [luma(frame) for frame in replace(film, fields="", flag="", rate=2 * RATE, frames=41).pictures()]
+    nearest = [
+        max(range(at - 1, at + 2), key=lambda one: psnr_db(shown, camera[one])) for at, shown in enumerate(out[1:], 1)
+    ]
+
+    assert list(range(1, 40)) == nearest
+
+
 def test_flags_may_flip_without_a_rebuild(tmp_path: Path) -> None:
     """Progressive, top first, bottom first: whole pictures pass untouched, fields come in their own order."""
     films = [Film(), Film(fields="top"), Film(fields="bottom")]

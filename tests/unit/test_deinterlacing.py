@@ -31,6 +31,7 @@ INTERLACED = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, tff=4)
 STILL = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, undetermined=4)
 #: Flags and pictures that say different things.
 COMBED = Look(at=0.5, form=HD, frames=6, bff=4)
+MISLABELLED = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, bff=4)
 WHOLE = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, progressive=4)
 TELECINED = Look(at=0.5, form=HD, frames=6, interlaced=6, top_first=6, progressive=2, tff=2, repeated=2)
 NOTHING = Look(at=0.5)
@@ -57,6 +58,9 @@ PULLDOWN = replace(PROGRESSIVE, pulldown=True)
         ("ivtc", [COMBED] * 8, Deinterlacing(method=Method.IVTC, every=True, parity="bff", decimated=True)),
         ("auto", [COMBED] + [PROGRESSIVE] * 7, Deinterlacing(method=Method.FRAME)),  # one place is no evidence
         ("auto", [COMBED] * 3 + [PROGRESSIVE] * 5, Deinterlacing(method=Method.FRAME)),
+        ("field", [MISLABELLED] * 2, Deinterlacing(method=Method.FIELD, parity="bff")),
+        ("field", [MISLABELLED] + [INTERLACED] * 7, Deinterlacing(method=Method.FIELD)),
+        ("field", [MISLABELLED] * 4 + [INTERLACED] * 4, Deinterlacing(method=Method.FIELD)),
         ("auto", [WHOLE] * 4 + [STILL] * 4, Deinterlacing(method=Method.OFF)),
         ("field", [WHOLE] * 8, Deinterlacing(method=Method.OFF)),
         ("auto", [WHOLE] * 3 + [STILL] * 5, Deinterlacing(method=Method.FRAME)),
