@@ -155,6 +155,7 @@ MODULES = {
     "encode/steady_stamps": "pure",
     "encode/survey": "acts",
     "encode/timeline": "pure",
+    "encode/pauses": "pure",
     "encode/tonemapping": "pure",
     "encode/transcode": "acts",
     "encode/transport_stream": "pure",

@@ -16,7 +16,6 @@ from encoderd import __version__
 from encoderd.encode.chapters import Chapters
 from encoderd.encode.companions import read_chapters
 from encoderd.encode.damage import Damage, Kind
-from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import EncodeFailed, crashed, device, for_job, not_wanted, rejected
 from encoderd.encode.finishing import finish_movie
 from encoderd.encode.left_out import arrived
@@ -24,11 +23,12 @@ from encoderd.encode.media import AudioInfo, MediaInfo, VideoInfo
 from encoderd.encode.memory import give_back_memory, keep_large_apart
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
 from encoderd.encode.open_source import OpenSource
+from encoderd.encode.pauses import witnessed
 from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
 from encoderd.encode.projection import Projection
 from encoderd.encode.receipt import Build, Made, Run, TimelineFacts, build
-from encoderd.encode.reception import Reception, counts_by_pid, note_reception, recorded_s
+from encoderd.encode.reception import Places, Reception, counts_by_pid, note_reception, recorded_s
 from encoderd.encode.sound_check import lost_sound
 from encoderd.encode.sound_trial import with_writable_sound
 from encoderd.encode.transcode import NOT_WANTED_REMEDY, Transcode, Transcoded
@@ -36,7 +36,7 @@ from encoderd.encode.verify import decodes_all, judge
 from encoderd.encode.written import OutputFacts
 from encoderd.findings import Finding, blocking, failed
 
-#: Pictures that are missing at the end, or a recording that is longer than what was made of it, by more than this.
+#: A recording is longer than what was made of it by more than this.
 LEAST_MISSING_S = 2.0
 
 
@@ -181,20 +181,9 @@ def encode(
 def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, pcr_pids: tuple[int, ...]) -> Damage:
     """Put together what the threads noted, and what is known only now."""
     facts, log = done.facts, done.damage
-    made_s = _span_s(facts)
-    pictures_s = float(facts.streams[0].end_s or 0)
-    if made_s - pictures_s > LEAST_MISSING_S:
-        log.note(Kind.GAP, pictures_s, 0, span_s=made_s - pictures_s)
-    if reception is not None:
-        # A part that is scrambled has no timestamps that FFmpeg could read, but the broadcaster's clock runs on.
-        sent_s = max((recorded_s(reception.counter, pid, media.content_end) for pid in pcr_pids), default=0.0)
-        if sent_s - made_s > max(LEAST_MISSING_S, sent_s / 100):
-            log.note(Kind.GAP, made_s, 0, span_s=sent_s - made_s)
-            made_s = sent_s
-    for gap in facts.gaps:
-        log.note(Kind.GAP, gap["at_s"], int(gap["stream"]), span_s=gap["step_s"])
-    if facts.frames_refused:
-        log.note(Kind.REFUSED, 0.0, 0, amount=facts.frames_refused)
+    kept = 1 + len(done.plan.audio)
+    made_s = max((float(stream.end_s) for stream in facts.streams[:kept] if stream.end_s is not None), default=0.0)
+    faults: Places = []
     counts: dict[int, dict[str, int]] = {}
     if reception is not None:
         if reception.error and not facts.read_error:
@@ -202,15 +191,23 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, p
         indices = [done.plan.video.index, *(audio.index for audio in done.plan.audio)]
         infos: tuple[VideoInfo | AudioInfo, ...] = (*media.video, *media.audio)
         pids = {info.pid: indices.index(info.index) for info in infos if info.index in indices}
-        note_reception(log, reception.counter, facts, pids)
+        faults = note_reception(log, reception.counter, facts, pids)
         counts = counts_by_pid(reception.counter)
+        # A part that is scrambled has no timestamps that FFmpeg could read, but the broadcaster's clock runs on.
+        sent_s = max((recorded_s(reception.counter, pid, media.content_end) for pid in pcr_pids), default=0.0)
+        if sent_s - made_s > max(LEAST_MISSING_S, sent_s / 100):
+            log.note(Kind.GAP, made_s, 0, span_s=sent_s - made_s)
+            made_s = sent_s
+    shown = witnessed(facts.pauses, [*facts.gaps, *facts.pauses], faults, kept)
+    facts.gaps = sorted([*facts.gaps, *shown], key=lambda gap: float(gap["at_s"]))
+    facts.gap_count += len(shown)
+    for gap in facts.gaps:
+        log.note(Kind.GAP, gap["at_s"], int(gap["stream"]), span_s=gap["step_s"])
+    if facts.frames_refused:
+        log.note(Kind.REFUSED, 0.0, 0, amount=facts.frames_refused)
     for pid in lost_sound(media, done.plan, facts, counts):
         log.note(Kind.UNDECODABLE, 0.0, pid=pid, amount=counts.get(pid, {}).get("packets", 1))
     return log.assess(made_s, counts)
-
-
-def _span_s(facts: TranscodeFacts) -> float:
-    return max((float(stream.end_s) for stream in facts.streams if stream.end_s is not None), default=0.0)
 
 
 def _read_back(

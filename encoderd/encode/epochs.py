@@ -9,9 +9,10 @@ but the last step into ticks.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
+from itertools import combinations, islice
 
 #: Flicks in a second: a whole number of them is a tick of 90 kHz, of 1 ms, of every usual frame rate, NTSC's too, and
 #: of every usual sample rate. Source: github.com/facebookarchive/Flicks
@@ -31,6 +32,9 @@ USUALLY_REORDERED = FLICKS * 7 // 10
 REORDERED = 5 * FLICKS
 #: A timestamp may be so far from where the clock of before would have it to be "back".
 BACK = FLICKS
+
+#: When two streams have gone on for so long after a jump, both have made it.
+SETTLED = 2 * FLICKS
 
 #: So many pictures beyond what is usual, each within 10 s of the one before, are how this stream is.
 REORDERED_OFTEN = 8
@@ -71,6 +75,7 @@ class StreamClock:
     wraps: int = 0  # of this stream since the epoch's zero
     since: int = 0  # flicks on the output timeline: when it came into the epoch
     offset: int = 0  # shift and wraps in ticks: what is added to a timestamp
+    placed: int = 0  # packets
     last: int | None = None
     due: int = 0
     usual: int = 0  # duration of packets that do not tell theirs
@@ -151,6 +156,19 @@ class StreamClock:
         """Return the next timestamps that are known ahead, a few."""
         return [stamp for stamp in islice(self.ahead, OUTLIERS_IN_A_ROW) if stamp is not None]
 
+    def announced_shift(self) -> int | None:
+        """Return the shift by which this stream would run on across the first jump that was announced, if any was."""
+        if self.last is None:
+            return None
+        due, duration = self.due, self.due - self.last
+        for stamp in self.ahead:
+            if stamp is None:
+                continue
+            if not -BACK <= unwrapped(self.flicks(stamp - due)) <= MOST_DURATION:
+                return self.output(self.due) - self.flicks(stamp)
+            due = stamp + duration
+        return None
+
     def reorder(self, pts: int, dts: int) -> int | None:
         """
         Return pts - dts where one of them has wrapped, or where it is more than usual; None when one of them is wrong.
@@ -169,3 +187,13 @@ class StreamClock:
             return None
         self.most_reorder = 2 * ticks
         return ticks
+
+
+def most_skew(streams: Sequence[StreamClock]) -> int:
+    """Return by how much the shifts of two streams differ at most, in flicks, where both have settled in theirs."""
+    most = 0
+    for one, other in combinations(streams, 2):
+        settled = max(one.since, other.since) + SETTLED
+        if min(one.output(one.last or 0), other.output(other.last or 0)) >= settled:
+            most = max(most, abs(unwrapped(one.flicks(one.offset) - other.flicks(other.offset))))
+    return most

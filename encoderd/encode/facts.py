@@ -90,6 +90,7 @@ class TranscodeFacts:
     granted: dict[str, str] = field(default_factory=dict)
     discontinuities: list[dict[str, Any]] = field(default_factory=list)  # "at_s", "step_s", "stream", "kind"
     gaps: list[dict[str, Any]] = field(default_factory=list)  # "stream" is its place in `streams`
+    pauses: list[dict[str, Any]] = field(default_factory=list)  # the same, where only another sign makes it a gap
     discontinuity_count: int = 0
     gap_count: int = 0
     outlier_count: int = 0

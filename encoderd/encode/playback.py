@@ -231,11 +231,15 @@ def _seconds(ticks: int | None, time_base: Fraction | None) -> Fraction | None:
     return None if ticks is None or time_base is None else Fraction(ticks * time_base)
 
 
+#: The last picture may stay for so much longer than the one before it; in a slide show both do for seconds.
+LONGEST_STAY = 1.5
+
+
 def _decode(
     path: str, muxer: str, place: str, at_s: float | None, end_s: float, alive: Callable[[float], None]
 ) -> DecodedSpot:
     """Decode from the key frame before `at_s`: QUICK_FRAMES of them, at the end through to the last one."""
-    frames, last_s = 0, 0.0
+    frames, last_s, shown_s = 0, 0.0, 0.0
     try:
         with _open(path, muxer) as container:
             stream = container.streams.video[0]
@@ -246,14 +250,15 @@ def _decode(
                 frames += 1
                 if frame.is_corrupt:
                     return DecodedSpot(place=place, at_s=float(frame.time or 0), frames=frames, error="corrupt frame")
-                last_s = max(last_s, float(frame.time or 0.0))
+                at = float(frame.time or 0.0)
+                last_s, shown_s = max(last_s, at), at - last_s  # a slide is shown for as long as the one before
                 if frames % 256 == 0:
                     alive(last_s / end_s if end_s else 1.0)
                 if place in {"start", "middle"} and frames >= QUICK_FRAMES:
                     break
     except (av.error.FFmpegError, OSError) as error:
         return DecodedSpot(place=place, at_s=last_s, frames=frames, error=str(error))
-    if place in {"end", "all"} and end_s - last_s > 1.0:
+    if place in {"end", "all"} and end_s - last_s > max(1.0, LONGEST_STAY * shown_s):
         text = f"decoding ends at {last_s:.3f} s, {end_s - last_s:.3f} s before the last packet"
         return DecodedSpot(place=place, at_s=last_s, frames=frames, error=text)
     if frames == 0:

@@ -172,7 +172,9 @@ class Reader:
         return bool(before and sequence and before != sequence)
 
     def _count(self, packet: Packet[Any], tracks: list[int]) -> None:
-        corrupt = packet.is_corrupt
+        # A transport stream's own counters tell what is lost. Of its packets FFmpeg says corrupt also where their PES
+        # length is a byte off, and of these nothing is missing (libavformat/mpegts.c, "PES packet size mismatch").
+        corrupt = packet.is_corrupt and self._reception is None
         self._facts.corrupt_packets += corrupt
         for track in tracks:
             if track < len(self._facts.streams):
@@ -265,7 +267,14 @@ class Reader:
 
     def _note_timeline(self) -> None:
         timeline, facts = self._timeline, self._facts
-        for found, record in ((timeline.discontinuities, facts.discontinuities), (timeline.gaps, facts.gaps)):
+        timeline.finish(self._decoding)
+        pauses = timeline.pauses
+        noted = (
+            (timeline.discontinuities, facts.discontinuities),
+            (pauses.gaps, facts.gaps),
+            (pauses.doubtful, facts.pauses),
+        )
+        for found, record in noted:
             record += [
                 {
                     "at_s": round(step.at_s - float(self._shift_s), 3),
@@ -275,7 +284,7 @@ class Reader:
                 }
                 for step in found
             ]
-        facts.discontinuity_count, facts.gap_count = timeline.discontinuity_count, timeline.gap_count
+        facts.discontinuity_count, facts.gap_count = timeline.discontinuity_count, pauses.gap_count
         facts.outlier_count, facts.duplicate_count = timeline.outlier_count, timeline.duplicate_count
         facts.largest_skew_s = round(timeline.largest_skew_s, 6)
 

@@ -34,7 +34,16 @@ MOST_POINTS = 120
 MOST_LISTED = 100
 #: Facts that the series are made of, and those that stand under "timeline".
 _RAW = frozenset(
-    {"places", "pace", "discontinuity_count", "gap_count", "outlier_count", "duplicate_count", "largest_skew_s"}
+    {
+        "places",
+        "pace",
+        "pauses",
+        "discontinuity_count",
+        "gap_count",
+        "outlier_count",
+        "duplicate_count",
+        "largest_skew_s",
+    }
 )
 #: What the recording's own part of the receipt leaves to others.
 _TOLD_ELSEWHERE = frozenset({"service", "programme", "announced", "unheard", "first_byte", "end_byte"})

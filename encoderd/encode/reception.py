@@ -14,6 +14,9 @@ from encoderd.encode.continuity import ContinuityCounter
 from encoderd.encode.damage import OTHER, DamageLog, Kind
 from encoderd.encode.facts import TranscodeFacts
 
+#: When something was lost and from which track of the output.
+Places = list[tuple[float, int]]
+
 BLOCK_BYTES = 4 * 1024 * 1024
 _LOOK_EVERY_S = 0.05
 
@@ -62,12 +65,13 @@ class Reception:
         self._read_to_end.set()
 
 
-def note_reception(log: DamageLog, counter: ContinuityCounter, facts: TranscodeFacts, tracks: dict[int, int]) -> None:
+def note_reception(log: DamageLog, counter: ContinuityCounter, facts: TranscodeFacts, tracks: dict[int, int]) -> Places:
     """
     Bring the counter's events into the damage log, each at the output time of the pictures that were read with it.
 
-    `tracks` is {PID: track of the output}.
+    `tracks` is {PID: track of the output}. Returns the places: seconds on the output's timeline, track.
     """
+    found: Places = []
     rows = facts.places.rows
     place = 0
     for event in counter.events():
@@ -76,6 +80,8 @@ def note_reception(log: DamageLog, counter: ContinuityCounter, facts: TranscodeF
         at_s = rows[place][0] / 1000 if rows else 0.0
         track = tracks.get(event.pid, OTHER)
         log.note(Kind(event.kind), at_s, track, pid=event.pid, amount=event.amount)
+        found.append((at_s, track))
+    return found
 
 
 def counts_by_pid(counter: ContinuityCounter) -> dict[int, dict[str, int]]:

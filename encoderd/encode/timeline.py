@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import combinations
 
 from encoderd.encode.discontinuities import Discontinuity, Kind, note
-from encoderd.encode.epochs import FLICKS, NO_STEP, REORDERED, WRAP, StreamClock, flicks, unwrapped
+from encoderd.encode.epochs import FLICKS, NO_STEP, REORDERED, WRAP, StreamClock, flicks, most_skew, unwrapped
+from encoderd.encode.pauses import Pause, Pauses
 
 # All of these are flicks.
 
@@ -39,8 +39,6 @@ from encoderd.encode.epochs import FLICKS, NO_STEP, REORDERED, WRAP, StreamClock
 MOST_GAP = 120 * FLICKS
 #: A step back longer than this is a jump. Muxers reorder by less.
 BACKWARD_JUMP = FLICKS // 2
-#: A gap of more than this is noted; less is a picture or two that were lost, or a slide show.
-GAP = FLICKS
 #: A step forward of less needs no second packet to be believed: that much is lost all the time.
 BELIEVED = FLICKS
 #: Two streams' steps back that differ by less are the same event. What the first stream took it for binds the other,
@@ -50,10 +48,10 @@ SAME_STEP = FLICKS
 SAME_EPOCH = 5 * FLICKS
 #: Streams stand further apart in a multiplex only where one has paused.
 MOST_APART = 2 * FLICKS
-#: When two streams have gone on for so long after a jump, both have made it.
-SETTLED = 2 * FLICKS
 #: A jump that was indicated is made by then.
 INDICATED = 5 * FLICKS
+#: So few packets follow when a demuxer gives away what it kept.
+AT_THE_END = 16
 
 #: Epochs that a stream may be late for. Only recordings that are all damage open so many in a second.
 RECENT_EPOCHS = 8
@@ -63,18 +61,16 @@ RECENT_EPOCHS = 8
 class Timeline:
     """
     Places packets; `origin_s` is the source time that becomes zero (None: the first packet's).
-
-    `discontinuities` lists the wraps and jumps, `gaps` the times without any packet, `outliers` the wrong timestamps,
-    each in the order they were met and up to `MOST_NOTED`; the counts go on. `duplicate_count` is that of packets
-    with the same timestamp as the one before them; they keep it.
+    `discontinuities` lists the wraps and jumps, `outliers` the wrong timestamps, each in the order they were met and up
+    to `MOST_NOTED`; the counts go on. `pauses` has the times without packets once the timeline was finished.
+    `duplicate_count` is that of packets with the same timestamp as the one before them; they keep it.
     """
 
     origin_s: Fraction | None = None
     discontinuities: list[Discontinuity] = field(default_factory=list)
-    gaps: list[Discontinuity] = field(default_factory=list)
+    pauses: Pauses = field(default_factory=Pauses)
     outliers: list[Discontinuity] = field(default_factory=list)
     discontinuity_count: int = 0
-    gap_count: int = 0
     outlier_count: int = 0
     duplicate_count: int = 0
     _streams: dict[int, StreamClock] = field(default_factory=dict)
@@ -110,8 +106,7 @@ class Timeline:
         """
         Return how far two streams are, or were, from the distance to each other that they have in the source.
 
-        0 where all made every jump together; it is more than a tick where one stream's clock jumped and another's,
-        at the same place of the recording, did not, or by another time.
+        0 where all made every jump together; more than a tick where one's clock jumped and another's, there, did not.
         """
         return max(self._skew, self._skew_now()) / FLICKS
 
@@ -125,7 +120,10 @@ class Timeline:
         stream = self._streams[index]
         if stream.ahead:
             stream.ahead.popleft()
+        stream.placed += 1
         stamp = pts if dts is None else dts
+        if stream.sparse:
+            return self._beside(stream, stamp, pts, dts)
         if not 0 < duration <= stream.longest:
             duration = stream.usual
         if stamp is None:
@@ -149,6 +147,34 @@ class Timeline:
         if dts is None:
             return stamp, None
         return None if pts is None or reorder is None else stamp + reorder, stamp
+
+    def _beside(
+        self, stream: StreamClock, stamp: int | None, pts: int | None, dts: int | None
+    ) -> tuple[int | None, int | None]:
+        """
+        A caption belongs to where pictures and sound are; it opens no epoch, and it may pause and repeat as it likes.
+
+        Where it would land far from them, and not a little after the caption before, its clock is another one: it is
+        shown when it came.
+        """
+        if stamp is None:
+            return None, None
+        if not self._shifts:
+            self._set_origin(stream, stamp)
+        reached = self._reached() or 0
+        last = reached if stream.last is None else stream.output(stream.last)
+        distance, shift = self._nearest(stream, stamp, [reached])
+        if distance > SAME_EPOCH:
+            coming = [other.announced_shift() for other in self._streams.values() if not other.sparse]
+            shifts = [shift, *(one for one in coming if one is not None)]
+            shift = min(shifts, key=lambda one: abs(unwrapped(stream.flicks(stamp) + one - reached)))
+        stream.enter(shift, stamp, reached)
+        landed = stream.output(stamp)
+        if not reached - MOST_GAP <= landed <= max(reached, last) + MOST_GAP:
+            stream.offset += stream.ticks(reached - landed)
+        stream.last = stamp
+        placed = stamp + stream.offset
+        return None if pts is None else placed, None if dts is None else placed
 
     def _believed(self, index: int, stream: StreamClock, pts: int, dts: int) -> tuple[int, int | None]:
         """Return the dts, and the pts relative to it, of a packet whose pts and dts contradict each other."""
@@ -201,9 +227,7 @@ class Timeline:
     def _begin(self, index: int, stream: StreamClock, stamp: int, duration: int) -> int:
         """A stream's first packet belongs to where the others are, and the recording's first one to its origin."""
         if not self._shifts:
-            if self.origin_s is None:
-                self.origin_s = stamp * stream.time_base
-            self._shifts.append(-flicks(self.origin_s))
+            self._set_origin(stream, stamp)
         reached = self._reached() or 0
         places = [reached]
         if self._gap is not None and reached <= self._gap[1] + SAME_EPOCH:
@@ -218,11 +242,19 @@ class Timeline:
             self._note_outlier(index, stream, unwrapped(stream.flicks(wrong - stamp)))
         stream.enter(shift, stamp, reached)
         landed = stream.output(stamp)
-        if landed > reached + MOST_GAP or landed < min(places) - SAME_EPOCH:
+        # A demuxer keeps the last packet of a PID until the next one, or the end: a slide comes late.
+        ending = sum(len(other.ahead) for other in self._streams.values()) < AT_THE_END
+        is_kept = landed >= -SAME_EPOCH and (ending or landed >= reached - MOST_GAP)
+        if landed > reached + MOST_GAP or (landed < min(places) - SAME_EPOCH and not is_kept):
             self._open(index, stream, stamp, reached, landed - reached)
         elif landed > reached:
             stream.led = landed
         return stamp
+
+    def _set_origin(self, stream: StreamClock, stamp: int) -> None:
+        if self.origin_s is None:
+            self.origin_s = stamp * stream.time_base
+        self._shifts.append(-flicks(self.origin_s))
 
     def _go_on(self, index: int, stream: StreamClock, stamp: int, *, by_pts: bool, confirmed: bool) -> bool:
         """Move the stream to where `stamp` belongs; False when only its next packet can tell."""
@@ -249,17 +281,33 @@ class Timeline:
             elif due + step > others:
                 stream.led = due + step
                 self._gap = (due, due + step)
-            if step > GAP and not stream.sparse:
-                self.gap_count += 1
-                note(self.gaps, index, Kind.GAP, due, step)
+            if step > 0:
+                self._pause(index, stream, due + step, step)
         self._count_wraps(index, stream, stamp, due)
         return True
+
+    def _pause(self, index: int, stream: StreamClock, end: int, step: int) -> None:
+        told = stream.flicks(stream.due - (stream.last or 0))
+        self.pauses.add(index, Pause(number=stream.placed, end=end, length=step + told, told=told))
+
+    def finish(self, carrying: int | None = None) -> None:
+        """
+        Judge the pauses: nothing follows any more. What the stream `carrying`, the pictures', lacks at the end of the
+        others is one too.
+        """
+        reached, stream = self._reached(), self._streams.get(carrying if carrying is not None else -1)
+        if stream is not None and stream.last is not None and reached is not None and stream.placed > 1:
+            missing = reached - stream.output(stream.due)
+            if missing > MOST_APART:
+                stream.placed += 1
+                self._pause(carrying or 0, stream, reached, missing)
+        self.pauses.finish({index: stream.placed for index, stream in self._streams.items()})
 
     def _is_kept(
         self, index: int, stream: StreamClock, step: int, due: int, others: int, *, by_pts: bool, confirmed: bool
     ) -> bool:
         """Tell whether a step needs no second packet: it is small, or it leads to where the other streams are."""
-        own, pause = due + step, max(0, others - due) if confirmed or stream.sparse else 0
+        own, pause = due + step, max(0, others - due) if confirmed else 0
         if 0 <= step <= pause:
             return True  # this stream paused, or the others told before what it was
         if confirmed and stream.led is not None and others < stream.led and abs(own - others) <= SAME_EPOCH:
@@ -315,7 +363,7 @@ class Timeline:
         """
         most = 0
         for other in self._streams.values():
-            if other is stream or other.shift != stream.shift:
+            if other is stream or other.sparse or other.shift != stream.shift:
                 continue
             due, duration = other.due, 0 if other.last is None else other.due - other.last
             for stamp in other.ahead:
@@ -332,7 +380,7 @@ class Timeline:
         """Return the latest time on the output timeline where a stream, or one of the others, is."""
         found: int | None = None
         for stream in self._streams.values():
-            if stream is not but and stream.last is not None:
+            if stream is not but and stream.last is not None and not stream.sparse:
                 at = stream.output(stream.last)
                 found = at if found is None or at > found else found
         return found
@@ -341,13 +389,7 @@ class Timeline:
         return self._indicated_until is not None and at <= self._indicated_until
 
     def _skew_now(self) -> int:
-        most = 0
-        moved = [stream for stream in self._streams.values() if stream.last is not None]
-        for one, other in combinations(moved, 2):
-            settled = max(one.since, other.since) + SETTLED
-            if min(one.output(one.last or 0), other.output(other.last or 0)) >= settled:
-                most = max(most, abs(unwrapped(one.flicks(one.offset) - other.flicks(other.offset))))
-        return most
+        return most_skew([stream for stream in self._streams.values() if stream.last is not None and not stream.sparse])
 
     def _note_jump(self, index: int, kind: Kind, at: int, step: int) -> None:
         self.discontinuity_count += 1

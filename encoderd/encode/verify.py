@@ -78,7 +78,7 @@ def judge(
         _timeline(plan, facts, output, pairs),
         _audio(pairs),
         _whole_source(media, facts),
-        _claim(media, facts),
+        _claim(media, facts, [muxed for muxed, _ in pairs]),
         _decoded(output),
         *([] if proof is None else [_likeness(facts, proof)]),
         _skew(pairs),
@@ -284,9 +284,9 @@ def _whole_source(media: MediaInfo, facts: TranscodeFacts) -> Finding:
     return passed("source_read", text)
 
 
-def _claim(media: MediaInfo, facts: TranscodeFacts) -> Finding:
+def _claim(media: MediaInfo, facts: TranscodeFacts, kept: list[StreamFacts]) -> Finding:
     """The container's own duration is independent of our reading: it shows an encode that ended too early."""
-    ends = [stream.end_s for stream in facts.streams if stream.end_s is not None]
+    ends = [stream.end_s for stream in kept if stream.end_s is not None]
     if media.duration_s is None or not ends:
         return passed("duration", "the source claims no duration")
     made, claimed = max(ends), media.duration_s

@@ -39,6 +39,10 @@ from encoderd.encode.proof import Proof
 from encoderd.encode.pyav import attach, attached_file, encoder_options, set_chapters, tell
 from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
 
+#: FFmpeg's reader takes a DVB subtitle at 0 for the rest of another one (libavcodec/dvbsub_parser.c), and Matroska
+#: counts milliseconds; what was to be shown before the first picture is shown with it.
+EARLIEST_CAPTION_S = Fraction(1, 1000)
+
 
 class Writer:
     """
@@ -61,6 +65,7 @@ class Writer:
         self._proof: Proof | None = None
         self._last_pts: int | None = None
         self._last_dts: dict[int, int] = {}
+        self._first_captions = 1 + len(plan.audio)
         self._frame_ticks = round(1 / (plan.video.frame_rate * VIDEO_TIME_BASE))
         self.out_time_s = 0.0
         self._log_before = log_size()
@@ -201,11 +206,15 @@ class Writer:
         facts = self._facts.streams[position]
         if packet.dts is None:
             packet.dts = packet.pts
-        if packet.dts is None or packet.dts <= self._last_dts.get(position, packet.dts - 1):
+        if position >= self._first_captions:
+            # Packets of one display set share a time, and one may come late: Matroska takes the same time again.
+            earliest = self._last_dts.get(position, round(EARLIEST_CAPTION_S / Fraction(packet.time_base or 1)))
+            packet.dts = earliest if packet.dts is None else max(packet.dts, earliest)
+            packet.pts = max(packet.dts, packet.dts if packet.pts is None else packet.pts)
+        elif packet.dts is None or packet.dts <= self._last_dts.get(position, packet.dts - 1):
             facts.dropped += 1
             return
-        if packet.pts is None:
-            packet.pts = packet.dts
+        packet.pts = packet.dts if packet.pts is None else packet.pts
         dts = packet.dts
         packet.duration = duration
         if not self._begun:

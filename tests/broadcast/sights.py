@@ -368,6 +368,17 @@ def colours(path: Path) -> tuple[int, int, int]:
         return int(context.color_primaries), int(context.color_trc), int(context.colorspace)
 
 
+def captions(path: Path) -> list[tuple[Fraction, bytes]]:
+    """The packets of all streams of subtitles with their times in seconds, in the order of the file."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        wanted = {stream.index: Fraction(stream.time_base or 1) for stream in container.streams.subtitles}
+        return [
+            ((packet.pts or 0) * wanted[packet.stream_index], bytes(packet))
+            for packet in container.demux()
+            if packet.size and packet.stream_index in wanted
+        ]
+
+
 def payloads(path: Path) -> list[bytes]:
     """The packets of all streams that are neither pictures nor sound, in the order of the file."""
     with av.open(str(path), metadata_errors="replace") as container:

@@ -26,6 +26,7 @@ SECOND = 90_000
 WRAP = 2**33
 ALIKE = SECOND // 50  # 20 ms: what viewers do not notice
 LOOK_AHEAD = 64  # packets
+PICTURES = 24  # between two mishaps: a pause among fewer is usual
 
 Step = tuple[int, int]  # of the clock, and of the time without packets before it: in ticks
 
@@ -326,10 +327,13 @@ def test_a_recording_that_is_all_damage_is_placed_in_bounded_memory() -> None:
         for kind in ("jump", "gap", "wrong"):
             clock += {"jump": 3600 * SECOND, "gap": 5 * SECOND, "wrong": 0}[kind]
             off = 1000 * SECOND if kind == "wrong" else 0
-            for dts in (clock + off, clock + 3600, clock + 7200):
+            for n in range(PICTURES):
+                dts = clock + n * 3600 + (0 if n else off)
                 timeline.place(0, dts % WRAP, dts % WRAP, 3600)
-            clock += 3 * 3600
+            clock += PICTURES * 3600
+    timeline.finish()
+    pauses = timeline.pauses
 
-    assert timeline.discontinuity_count == timeline.gap_count == timeline.outlier_count == 3 * MOST_NOTED
-    for noted in (timeline.discontinuities, timeline.gaps, timeline.outliers):
+    assert timeline.discontinuity_count == pauses.gap_count == timeline.outlier_count == 3 * MOST_NOTED
+    for noted in (timeline.discontinuities, pauses.gaps, timeline.outliers):
         assert len(noted) == MOST_NOTED

@@ -2,6 +2,103 @@
 
 from __future__ import annotations
 
-from tests.broadcast.truth import Recipe
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 
-CATALOGUE: dict[str, Recipe] = {}
+from tests.broadcast import transport
+from tests.broadcast.captions import dvb_display_set_units
+from tests.broadcast.making import Part
+from tests.broadcast.studio import AUDIO_PID, TFF, VIDEO_PID, audio, frames, service, steady, video
+from tests.broadcast.transport import HZ, PRIVATE, Elementary
+from tests.broadcast.truth import Made, Recipe, truth_of
+from tests.encoding import packets_of, payload_at
+from tests.sections import descriptor
+
+SUBTITLES_PID = 0x120
+ALONE = (("bf", "0"), ("g", "1"))  # each picture stands for itself
+
+
+def slides(every_s: int, count: int) -> Made:
+    """A picture each few seconds, beside sound that is whole: its full seconds are marked where pictures begin."""
+    parts = [Part(frames=count, rate=Fraction(1, every_s), options=ALONE)]
+    sound = audio([Part(frames=count * every_s, rate=Fraction(1))])
+    data = transport.multiplexed(service(video(parts, "libx264"), sound), clock=steady())
+    # Each picture is white at its beginning or not, so flashes and bursts tell nothing here.
+    silent = count * every_s
+    return Made(data=data, truth=truth_of(parts, silent=silent))
+
+
+def watching(rate: int) -> Made:
+    """A camera over a door: a few pictures a second."""
+    parts = [Part(frames=8 * rate, rate=Fraction(rate), options=ALONE)]
+    data = transport.multiplexed(service(video(parts, "libx264"), audio(parts)), clock=steady())
+    return Made(data=data, truth=truth_of(parts, silent=8 * (rate == 1)))
+
+
+def dead_camera() -> Made:
+    """Pictures stop for 6 s, each of the others alone, and the sound goes on."""
+    parts = [Part(frames=frames(12), options=ALONE)]
+    picture = video(parts)
+    kept = replace(picture, units=[unit for unit in picture.units if not 3 * HZ <= unit.pts < 9 * HZ])
+    data = transport.multiplexed(service(kept, audio(parts)), clock=steady())
+    return Made(data=data, truth=truth_of(parts, lost=((Fraction(29, 10), Fraction(91, 10)),), tells=("gaps",)))
+
+
+def _wrong_lengths(pid: int, off: int, every: int = 1) -> Made:
+    """PES_packet_length is off by some bytes in each packet of a PID, or in some; nothing is missing."""
+    streams = video([TFF]), audio([TFF])
+    sizes = [len(unit.data) + (13 if unit.pts != unit.dts else 8) for one in streams if one.pid == pid
+             for unit in one.units]  # fmt: skip
+    number, out = 0, []
+    for of, packet in packets_of(transport.multiplexed(service(*streams), clock=steady())):
+        if of == pid and packet[1] & 0x40:
+            at = payload_at(packet)
+            length = sizes[number] + (0 if number % every else off)
+            packet[at + 4 : at + 6] = (length if 0 < length < 2**16 else 0).to_bytes(2, "big")
+            number += 1
+        out.append(bytes(packet))
+    return Made(data=b"".join(out), truth=truth_of([TFF]))
+
+
+def shared_times() -> Made:
+    """
+    Five PES packets a display set share a PTS; the first is shown before the pictures, and the last comes when the
+    pictures are over, as captions do that somebody types.
+    """
+    times = [0.0, 1.2, 1.6, 2.0, 5.0, 12.0]
+    captions = Elementary(
+        pid=SUBTITLES_PID,
+        stream_type=PRIVATE,
+        units=dvb_display_set_units(times),
+        descriptors=descriptor(0x59, b"ger\x10\x00\x01\x00\x01"),
+    )
+    data = transport.multiplexed(service(video([TFF]), audio([TFF]), captions), clock=steady())
+    return Made(data=data, truth=truth_of([TFF]), captions={SUBTITLES_PID: [unit.data for unit in captions.units]})
+
+
+LENGTHS: dict[str, Callable[[], Made]] = {
+    f"{kind}_pes_length_{off:+d}{'_at_times' if every > 1 else ''}": partial(_wrong_lengths, pid, off, every)
+    for kind, pid, off, every in (
+        ("video", VIDEO_PID, 1, 1),
+        ("video", VIDEO_PID, -2, 1),
+        ("video", VIDEO_PID, 40, 5),
+        ("audio", AUDIO_PID, 1, 1),
+        ("audio", AUDIO_PID, 2, 5),
+        ("audio", AUDIO_PID, -2000, 1),  # none at all: 0
+    )
+}
+
+#: Of these nothing is damaged or missing.
+WHOLE = ("slides_2s", "slides_10s", "watching_1", "watching_5", "shared_times", *LENGTHS)
+
+CATALOGUE: dict[str, Recipe] = {
+    "slides_2s": Recipe(make=partial(slides, 2, 6)),
+    "slides_10s": Recipe(make=partial(slides, 10, 3)),
+    "watching_1": Recipe(make=partial(watching, 1)),
+    "watching_5": Recipe(make=partial(watching, 5)),
+    "dead_camera": Recipe(make=dead_camera),
+    "shared_times": Recipe(make=shared_times, asked={"container": "mkv"}),
+    **{name: Recipe(make=make) for name, make in LENGTHS.items()},
+}
