@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
+from encoderd.encode.aac import DUAL_MONO, AacConfiguration
 from encoderd.encode.audio_configuration import Configuration, configuration_of, is_dual_mono
 from encoderd.encode.transport_stream import headers, packet_places, packet_shape
 
@@ -52,7 +54,15 @@ def audio_examples(places: Sequence[bytes], codecs: Iterable[tuple[int, str]]) -
             for form, packet in islice(_packets(payload, codec), _MOST_PACKETS):
                 votes.setdefault(pid, Counter())[form] += 1
                 first.setdefault((pid, form), packet)
-    return {pid: first[pid, forms.most_common(1)[0][0]] for pid, forms in votes.items()}
+    return {pid: first[pid, _told(forms).most_common(1)[0][0]] for pid, forms in votes.items()}
+
+
+def _told(forms: Counter[Configuration | bool]) -> Counter[Configuration | bool]:
+    """AAC without a program_config_element is taken for dual mono; where some frames have one, it is that of all."""
+    for form in list(forms):
+        if isinstance(form, AacConfiguration) and form.program not in (None, DUAL_MONO):
+            forms[form] += forms.pop(replace(form, program=DUAL_MONO), 0)
+    return forms
 
 
 def _payload(packet: bytes) -> bytes:

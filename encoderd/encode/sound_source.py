@@ -132,16 +132,17 @@ class SoundSource:
         return Unit(item=packet, pts=packet.pts, form=self._last)
 
     def _with_program(self, item: Packet[Any] | bytes, data: bytes, pts: int | None) -> Unit:
-        """No decoder knows ARIB's dual mono without its program_config_element: it is put in."""
+        """
+        Put the program_config_element into a frame that has none, or no decoder knows its channels.
+
+        It is the one that came last: some encoders send it once. ARIB's dual mono never has any.
+        """
         block = data[7 if data[1] & 1 else 9 :]
-        if block[0] >> 5 == PCE and block[:_PROGRAM_BYTES] == self._program:
-            return Unit(item=item, pts=pts, form=self._last)
-        form = self._last = adts_configuration(data) or self._last
-        if block[0] >> 5 == PCE:
-            self._program = block[:_PROGRAM_BYTES]
-        elif form is not None and form.program is not None:
-            return Unit(item=adts(form, block), pts=pts, form=form)
-        return Unit(item=item, pts=pts, form=form)
+        if block[0] >> 5 != PCE:
+            return Unit(item=item if self._last is None else adts(self._last, block), pts=pts, form=self._last)
+        if block[:_PROGRAM_BYTES] != self._program:
+            self._last, self._program = adts_configuration(data) or self._last, block[:_PROGRAM_BYTES]
+        return Unit(item=item, pts=pts, form=self._last)
 
     def _from_latm(self, reader: LatmReader, packet: Packet[Any]) -> list[Unit]:
         frames = reader.frames(bytes(packet))

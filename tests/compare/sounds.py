@@ -79,7 +79,7 @@ def _late(wanted: NDArray[np.float32], around: NDArray[np.float32]) -> float | N
     if around.std() < LOUD / 10:
         return None
     size = len(around) + len(wanted)
-    wanted = wanted - wanted.mean()
+    wanted, around = wanted - wanted.mean(), around - around.mean()
     found = np.fft.irfft(np.fft.rfft(around, size) * np.conj(np.fft.rfft(wanted, size)), size)
     found = found[: len(around) - len(wanted) + 1]
     power = np.concatenate([[0.0], np.cumsum(around.astype(np.float64) ** 2)])

@@ -80,6 +80,12 @@ def test_what_is_right_differs_in_nothing() -> None:
     assert found(HERE) == []
 
 
+def test_sound_off_its_middle_is_the_same_sound() -> None:
+    there = replace(THERE, sounds={**THERE.sounds, 1: Sound(pieces=[(100.01, SOUNDS[0] + 0.7)])})
+
+    assert found(heard([(0.01, SOUNDS[0] + 0.7)]), there) == []
+
+
 def test_two_pictures_for_each_are_right_where_fields_became_pictures() -> None:
     numbers = np.repeat(np.arange(SECONDS * RATE), 2)
     doubled = shown(at_s=np.arange(len(numbers)) / (2 * RATE), luma=scene(numbers))

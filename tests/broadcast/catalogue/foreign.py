@@ -11,11 +11,12 @@ from typing import Any
 import av
 from av import Packet
 
-from tests.broadcast import making
+from tests.broadcast import making, transport
 from tests.broadcast.making import RATE_HZ, SMPTE170M, Part
-from tests.broadcast.studio import frames
-from tests.broadcast.transport import HZ
+from tests.broadcast.studio import AUDIO_PID, frames, service, steady, video
+from tests.broadcast.transport import ADTS, HZ, Elementary
 from tests.broadcast.truth import Made, Recipe, Track, truth_of
+from tests.sections import language
 
 ADTS_BYTES = 7
 UNTOLD = Track(language="und")
@@ -57,7 +58,37 @@ def aac_in_avi() -> Made:
     return Made(data=_in_avi([part], "rawvideo", "aac"), truth=truth_of([part], colours=SMPTE170M, tracks=(UNTOLD,)))
 
 
+#: A program_config_element of 5.1: AAC-LC, 48 kHz; SCE and CPE in front, the second CPE behind, LFE; no mixdowns.
+#: Source: ISO/IEC 14496-3, 4.4.1.1.
+FIVE_ONE = int("101 0000 01 0011 0010 0000 0001 01 000 0000 000 0 0000 1 0000 1 0001 0000".replace(" ", ""), 2)
+
+
+def channels_told_once() -> Made:
+    """5.1 whose ADTS headers leave the channels to a program_config_element, and only the first frame has it."""
+    sound = making.encoded_sound("aac", [making.burst_samples(*_events(SHORT), 0)], "5.1")
+    units = [
+        replace(unit, data=_without_channels(unit.data, FIVE_ONE.to_bytes(7, "big") + b"\0" if number == 0 else b""))
+        for number, unit in enumerate(sound)
+    ]
+    heard = Elementary(pid=AUDIO_PID, stream_type=ADTS, units=units, descriptors=language("jpn"))
+    data = transport.multiplexed(service(video([SHORT]), heard), clock=steady())
+    return Made(data=data, truth=truth_of([SHORT], tracks=(Track(channels=6),)))
+
+
+def _events(part: Part) -> tuple[Sequence[making.Event], Fraction]:
+    pieces = making.pieces_of([part])
+    return making.events_of(pieces), pieces[-1].end_s
+
+
+def _without_channels(frame: bytes, program: bytes) -> bytes:
+    """An ADTS frame with the channel configuration 0, and `program` before its block."""
+    length = len(frame) + len(program)
+    head = bytes([frame[2] & 0xFE, length >> 11, length >> 3 & 0xFF, (length & 7) << 5 | frame[5] & 0x1F, frame[6]])
+    return frame[:2] + head + program + frame[ADTS_BYTES:]
+
+
 CATALOGUE: dict[str, Recipe] = {
     "aac_in_avi": Recipe(make=aac_in_avi, suffix=".avi"),
+    "channels_told_once": Recipe(make=channels_told_once),
     "screen_capture": Recipe(make=screen_capture, suffix=".avi"),
 }
