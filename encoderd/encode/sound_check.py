@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
+from encoderd.encode.audio_plan import AudioPlan
 from encoderd.encode.elementary_streams import SOUND_NAMES
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.media import MediaInfo, never_sent
 from encoderd.encode.plan import EncodePlan
+from encoderd.encode.tags import wanted_tags
+from encoderd.encode.written import OutputFacts, OutputStream
 from encoderd.findings import Finding, failed, passed, warned
 
 _ANYHOW = (
@@ -50,3 +54,22 @@ def lost_sound(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, sent: 
             name = SOUND_NAMES.get(told) or SOUND_NAMES.get(audio.codec, audio.codec)
             lost[audio.pid] = f"{name} on {where.format(audio.pid)}, of which nothing can be decoded"
     return {pid: text for pid, text in lost.items() if pid not in absent}
+
+
+def codec_of_track(audio: AudioPlan) -> str:
+    """Return what the track is in the output; LATM loses its wrapping."""
+    return {"aac_latm": "aac"}.get(audio.codec, audio.codec) if audio.copied else "aac"
+
+
+def with_empty_tracks(plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts) -> OutputFacts:
+    """Put back the tracks of which nothing came, at their places: MP4 keeps none without a packet."""
+    if sum(stream.kind == "audio" for stream in output.streams) == len(plan.audio):
+        return output
+    streams, tags = list(output.streams), wanted_tags(plan)
+    for number, audio in enumerate(plan.audio, start=1):
+        if not facts.streams[number].muxed:
+            empty = OutputStream(
+                codec=codec_of_track(audio), kind="audio", packets=0, start_s=None, end_s=None, tags=tags[number]
+            )
+            streams.insert(number, empty)
+    return replace(output, streams=tuple(streams))

@@ -13,7 +13,7 @@ from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo, never_sent
 from encoderd.encode.pictures import HDR
 from encoderd.encode.plan import EncodePlan
-from encoderd.encode.sound_check import judge_sound
+from encoderd.encode.sound_check import codec_of_track, judge_sound, with_empty_tracks
 from encoderd.encode.tags import judge_tags
 from encoderd.encode.written import OutputFacts, OutputStream, ProofFacts
 from encoderd.findings import Finding, Verdict, failed, passed, warned
@@ -65,6 +65,7 @@ def judge(
 
     `captions` tells of the file beside the output, as the receipt does.
     """
+    output = with_empty_tracks(plan, facts, output)
     streams = _streams(media, plan, facts, output, {} if damage is None else damage.by_pid)
     found = _pictures_and_sound(output)
     if len(found) != 1 + len(plan.audio):  # nothing else can be compared
@@ -119,8 +120,7 @@ def _streams(
     media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts, sent: Collection[int]
 ) -> Finding:
     """`sent` are the PIDs that the transport stream has packets of; empty where none were counted."""
-    copied = {"aac_latm": "aac"}  # without its wrapping
-    wanted = ["h264", *(copied.get(audio.codec, audio.codec) if audio.copied else "aac" for audio in plan.audio)]
+    wanted = ["h264", *map(codec_of_track, plan.audio)]
     written = _pictures_and_sound(output)
     found = [stream.codec for stream in written]
     if found != wanted:

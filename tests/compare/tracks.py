@@ -67,7 +67,7 @@ def tracks(theirs: Media, output: Media, ours: Ours, programme: set[int] | None)
                     yield f"{name}: not in the output{_named(stream, told)}"
                 continue
             here = [other for other, found in zip(kept, matched, strict=False) if found == index]
-            if len(here) < matched.count(index):
+            if len(here) < matched.count(index) and (index not in theirs.sounds or theirs.sounds[index].pieces):
                 yield f"{name}: planned, and not in the output"
             for other in here:
                 yield from (f"{name}: {what}" for what in _same(stream, other, theirs, kept))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 
 from encoderd.encode.failures import EncodeFailed
@@ -68,3 +70,26 @@ def test_a_recording_whose_sound_is_lost_is_refused_by_name(tmp_path: Path, name
     assert f"the only sound is {name} on PID 0x112" in outcome.message
     assert outcome.kind is FailureKind.RECORDING
     assert "--accept-damage" in outcome.remedy
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_track_that_never_comes_costs_nothing_else(tmp_path: Path, container: str) -> None:
+    """Matroska announces it in its head; a muxer may keep no track of it, or an empty one."""
+    sounds = audio(PARTS), audio(PARTS, pid=0x121, voice=1, codes=("eng",))
+    made = io.BytesIO()
+    with (
+        av.open(io.BytesIO(transport.multiplexed(service(video(PARTS), *sounds), clock=steady()))) as source,
+        av.open(made, "w", format="matroska") as target,
+    ):
+        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        target.add_stream("aac", rate=48_000, layout="stereo")
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    path = tmp_path / "x.mkv"
+    path.write_bytes(made.getvalue())
+    done = encode(path, container=container)
+
+    assert done.verdicts["streams"] == done.verdicts["sound"] == "pass"
+    assert [len(sights.beeps(done.path, number)) for number in (0, 1)] == [1, 1]
