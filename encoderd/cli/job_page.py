@@ -202,6 +202,9 @@ def _findings(receipt: Mapping[str, Any]) -> Iterator[Line]:
         )
         if finding.get("remedy"):
             yield _row("", f"       → {finding['remedy']}")
+    accepted = [str(one.get("check")) for one in _maps(receipt.get("accepted"))]
+    if accepted:
+        yield _row("accepted", f"{', '.join(accepted)}; so the recording stays", style="yellow")
 
 
 def _damage(receipt: Mapping[str, Any]) -> Iterator[Line]:

@@ -16,8 +16,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from encoderd.errors import DatabaseError, DatabaseTooNew
-from encoderd.jobs import Candidate
+from encoderd.errors import DatabaseError, DatabaseTooNew, JobRefused
+from encoderd.jobs import Acceptance, Candidate
 from encoderd.queue import migrations, tables
 from encoderd.queue.database import Database
 from encoderd.queue.store import Store
@@ -249,3 +249,33 @@ def test_an_up_to_date_database_is_opened_without_alembic(path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True, timeout=30)
 
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("reason", "acceptable"),
+    [
+        ("The output did not pass verification (source_read): reading ended.", True),
+        ("Too much of this recording is damaged: 40% of its time.", True),
+        ("This is not a recording that can be read: it is text.", False),
+    ],
+)
+def test_damage_that_failed_before_can_be_accepted(tmp_path: Path, reason: str, acceptable: bool) -> None:
+    """A job that had failed when acceptance was not known yet; its advice is one that works now."""
+    path = tmp_path / "queue.db"
+    values = f"(1, 'tv', x'61', 1, 2, 'failed', 0, 1, 0, 0, 0, 9, 0, 'recording', '{reason}', 'encode it by hand')"
+    columns = (
+        "id, watch, relative_path, size_bytes, mtime_ns, state, priority, attempts, interruptions, added_at, "
+        "next_try_at, finished_at, cancel_requested, failure_kind, reason, remedy"
+    )
+    with create_engine(f"sqlite:///{path}").begin() as connection:
+        migrations.upgrade(connection, "0001")
+        connection.exec_driver_sql(f"INSERT INTO job ({columns}) VALUES {values}")
+    with Store.open(path, busy_timeout_s=1) as store:
+        job = store.job(1)
+
+        assert job.remedy.endswith("encoderd queue accept 1") is acceptable
+        if acceptable:
+            assert store.accept(1, now=1.0).acceptance is Acceptance.GIVEN
+        else:
+            with pytest.raises(JobRefused):
+                store.accept(1, now=1.0)

@@ -82,6 +82,12 @@ def test_a_page(tmp_path: Path) -> None:
         assert expected in text, expected
 
 
+def test_accepted_damage_is_on_the_page(tmp_path: Path) -> None:
+    receipt = {**receipt_of(made(tmp_path)), "accepted": [{"check": "source_read", "evidence": "reading ended"}]}
+
+    assert "  accepted     source_read; so the recording stays" in shown(job(published=published(receipt)))
+
+
 def test_a_page_in_ascii(tmp_path: Path) -> None:
     text = shown(job(published=published(receipt_of(made(tmp_path)))), unicode=False)
 

@@ -36,6 +36,13 @@ def padded(before: bytes = b"", behind: bytes = b"", form: Callable[[bytes], byt
     return Made(data=before + form(data) + behind, truth=truth_of([TFF], doubts=()))
 
 
+def hole(size: int) -> Made:
+    """Zeros between two packets, as a disk gives them whose blocks were lost and are there again behind."""
+    data = transport.multiplexed(service(video([TFF]), audio([TFF])), clock=steady())
+    middle = len(data) // 2 // 188 * 188
+    return Made(data=data[:middle] + bytes(size) + data[middle:], truth=truth_of([TFF], says=("to byte",)))
+
+
 def with_fec(data: bytes) -> bytes:
     return b"".join(data[at : at + 188] + bytes(16) for at in range(0, len(data), 188))
 
@@ -55,5 +62,6 @@ CATALOGUE: dict[str, Recipe] = {
     "junk_before": Recipe(make=lambda: padded(junk(15 << 20))),
     "junk_before_m2ts": Recipe(make=lambda: padded(junk(3_000_001), bytes(5 << 20), transport.as_m2ts), suffix=".m2ts"),
     "junk_before_fec": Recipe(make=lambda: padded(junk(3_000_003), form=with_fec)),
+    "hole_of_zeros": Recipe(make=lambda: hole(3 << 20)),
     "topfield_header": Recipe(make=lambda: padded(b"TFrc" + junk(3756)), suffix=".rec"),
 }
