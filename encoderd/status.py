@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from encoderd.intake.completeness import Waiting
@@ -53,14 +53,14 @@ class Status:
     worker: str
     status: str
     counts: dict[str, int]
-    accepted: int
-    acceptable: int
     paused: bool
     running: tuple[Running, ...]
     coming: tuple[Coming, ...]
     coming_count: int
     problems: dict[str, list[str]]
-    ignored: dict[str, dict[str, Any]]
+    accepted: int = 0
+    acceptable: int = 0
+    ignored: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

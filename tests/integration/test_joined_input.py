@@ -60,7 +60,7 @@ def prefix_of(parts: list[bytes]) -> bytes:
 def joined(path: Path, prefix: bytes) -> Iterator[InputContainer]:
     fd = os.open(path, os.O_RDONLY)
     try:
-        with open_joined(fd, prefix, OPTIONS) as container:
+        with open_joined(f"/proc/self/fd/{fd}", prefix, OPTIONS) as container:
             yield container
     finally:
         os.close(fd)

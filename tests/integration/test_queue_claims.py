@@ -37,7 +37,7 @@ def claim(store: Store, *watches: str, worker: str = "w1", now: float = NOW) -> 
 def fail(store: Store, job: Job, event: JobEvent, *, counts: bool = True, pause_s: float = 0, now: float = NOW) -> Job:
     return store.fail(
         job.id, worker="w1", event=event, kind=FailureKind.CRASH, reason="it died", remedy="look",
-        counts=counts, pause_s=pause_s, now=now,
+        counts=counts, acceptable=True, pause_s=pause_s, now=now,
     )  # fmt: skip
 
 
@@ -70,6 +70,7 @@ DEEDS: dict[JobEvent, Callable[[Store, Job], Any]] = {
         and store.cancelled(job.id, worker="w1", now=NOW)
     ),
     JobEvent.RETRIED: lambda store, job: store.retry(job.id, now=NOW),
+    JobEvent.ACCEPTED: lambda store, job: store.accept(job.id, now=NOW),
 }
 
 WAYS: dict[JobState, tuple[JobEvent, ...]] = {
