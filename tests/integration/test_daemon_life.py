@@ -272,15 +272,16 @@ def test_a_database_that_cannot_be_used(daemon: RunningDaemon, damage: object, c
 
 
 def test_a_state_folder_that_cannot_be_written(daemon: RunningDaemon) -> None:
-    """Exit code 17, and what to type."""
+    """It waits for the folder, and says what to type; once the folder can be made, it starts."""
     daemon.state.write_text("a file where the folder should be")
     daemon.start(wait=False)
+    daemon.wait_for(lambda: daemon.log("daemon.folder_unusable"), what="the notice")
+    told = daemon.log("daemon.folder_unusable")[0]
+    daemon.state.unlink()
+    daemon.wait_for(lambda: daemon.log("daemon.started"), what="the start")
 
-    assert daemon.exit_code() == ExitCode.FOLDER
-    told = daemon.stderr.read_text("utf-8")
-    assert "The state folder" in told
-    assert "install -d" in told
-    assert "Traceback" not in told
+    assert "The state folder" in told["reason"]
+    assert "install -d" in told["remedy"]
 
 
 def test_without_a_watch_folder(daemon: RunningDaemon) -> None:
