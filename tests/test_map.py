@@ -130,6 +130,7 @@ MODULES = {
     "encode/muxer": "acts",
     "encode/nal_units": "pure",
     "encode/picture_decoder": "acts",
+    "encode/picture_times": "pure",
     "encode/pictures": "pure",
     "encode/pipe": "acts",
     "encode/plan": "pure",

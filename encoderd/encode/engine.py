@@ -24,6 +24,7 @@ from encoderd.encode.memory import give_back_memory, keep_large_apart
 from encoderd.encode.messages import EncodeRequest, Message, Probed, Progress
 from encoderd.encode.open_source import OpenSource
 from encoderd.encode.pauses import witnessed
+from encoderd.encode.picture_times import Allowed, OutputTimes, judge_times
 from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
 from encoderd.encode.projection import Projection
@@ -220,11 +221,28 @@ def _read_back(
     plan: EncodePlan = done.plan
     try:
         whole = decodes_all(request.verify, request.video.encoder)
-        output = read_back(request.partial, plan.muxer, whole, _alive(done, say, "verifying"), done.proof)
+        times = OutputTimes()
+        output = read_back(request.partial, plan.muxer, whole, _alive(done, say, "verifying"), done.proof, times)
     except (av.error.FFmpegError, OSError) as error:
         evidence = f"the output cannot be opened: {error}"
         return None, [failed("opens", evidence, "See the job's log: encoderd logs JOB")]
-    return output, judge(media, plan, done.facts, output, damage=damage, proof=done.proof, captions=_told(done))
+    findings = judge(media, plan, done.facts, output, damage=damage, proof=done.proof, captions=_told(done))
+    frame_s = float(1 / (plan.video.source_rate or plan.video.frame_rate))
+    method = plan.video.deinterlacing.method
+    return output, [*findings, judge_times(done.times, times, frame_s, method, _allowed(done))]
+
+
+def _allowed(done: Transcoded) -> Allowed:
+    """Gather what is known to be otherwise with the pictures' times."""
+    facts = done.facts
+    second_fields = len(done.times.source) // 2 if done.plan.video.fields else 0
+    return Allowed(
+        jumps=facts.discontinuity_count,
+        outliers=facts.outlier_count,
+        lost=facts.streams[0].dropped + facts.frames_refused + max(0, facts.frames_due - facts.frames_filtered),
+        left_out=facts.frames_left_out + second_fields,
+        held=facts.frames_held,
+    )
 
 
 def _told(done: Transcoded) -> dict[str, Any] | None:

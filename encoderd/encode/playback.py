@@ -24,6 +24,7 @@ from encoderd.encode.dispositions import named
 from encoderd.encode.media import Tags
 from encoderd.encode.memory import give_back_memory
 from encoderd.encode.nal_units import VideoCrc
+from encoderd.encode.picture_times import OutputTimes
 from encoderd.encode.pyav import chapters_of, disposition, language_of, last_duration, open_input, title_of
 from encoderd.encode.written import DecodedSpot, OutputFacts, OutputStream, PictureTags, ProofFacts
 
@@ -106,10 +107,17 @@ class _Shown:
 
 
 def read_back(
-    path: str, muxer: str, full: bool, alive: Callable[[float], None], proof: ProofFacts | None = None
+    path: str,
+    muxer: str,
+    full: bool,
+    alive: Callable[[float], None],
+    proof: ProofFacts | None = None,
+    times: OutputTimes | None = None,
 ) -> OutputFacts:
     """
-    Return what is really in the file. `alive` is called now and then with the share (0…1) that was read.
+    Return what is really in the file; `times` receives those of its pictures.
+
+    `alive` is called now and then with the share (0…1) that was read.
 
     `full` asks for all of it to be decoded, which a `proof` of the same packets has done already.
 
@@ -119,7 +127,7 @@ def read_back(
     size = os.stat(path).st_size
     crc = None if proof is None else VideoCrc(start_codes=False)
     with _open(path, muxer) as container:
-        counted, shown = _counted(container, size, crc, alive)
+        counted, shown = _counted(container, size, crc, alive, times or OutputTimes())
         streams = tuple(_stream(stream, counted.get(stream.index, _Counted())) for stream in container.streams)
         video = container.streams.video[0] if container.streams.video else None
         width, height = (video.codec_context.width, video.codec_context.height) if video is not None else (0, 0)
@@ -173,11 +181,13 @@ def _decode_places(
 
 
 def _counted(
-    container: InputContainer, size: int, crc: VideoCrc | None, alive: Callable[[float], None]
+    container: InputContainer, size: int, crc: VideoCrc | None, alive: Callable[[float], None], times: OutputTimes
 ) -> tuple[dict[int, _Counted], _Shown]:
     """Read all packets; count them by stream, and the times and the checksum of the first video stream's."""
     counted: dict[int, _Counted] = {}
     shown = _Shown()
+    if container.streams.video:
+        times.time_base = Fraction(container.streams.video[0].time_base or 0)
     first_video = container.streams.video[0].index if container.streams.video else -1
     for number, packet in enumerate(container.demux()):
         if packet.size:
@@ -185,6 +195,7 @@ def _counted(
             if packet.stream_index == first_video:
                 if packet.pts is not None:
                     shown.count(packet.pts)
+                    times.ticks.append(packet.pts)
                 if crc is not None:
                     crc.add(bytes(packet))
         if number % 2048 == 0:

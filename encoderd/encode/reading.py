@@ -23,6 +23,7 @@ from encoderd.encode.failures import crashed
 from encoderd.encode.media import CaptionInfo
 from encoderd.encode.opening import Opening
 from encoderd.encode.picture_decoder import PictureDecoder
+from encoderd.encode.picture_times import SourceTimes
 from encoderd.encode.pictures import mpeg2_sequence
 from encoderd.encode.pipe import Pipe
 from encoderd.encode.plan import EncodePlan
@@ -37,6 +38,8 @@ from encoderd.encode.video_plan import VIDEO_TIME_BASE, VideoPlan
 PLACE_EVERY_MS = 500
 #: How far behind the pictures of its track a packet of another PID may be.
 STALE_S = 0.5
+#: Timestamps of pictures that are being decoded, at most: threads and reordering keep fewer.
+MOST_DECODING = 512
 #: Packets that are read before the first of them is placed: about a second of a recording; fewer where they are large.
 AHEAD_PACKETS, AHEAD_BYTES = 160, 4 * 1024 * 1024
 
@@ -57,12 +60,16 @@ class Reader:
         sound: Pipe[tuple[int, Packet[Any]]],
         captions: Pipe[tuple[int, Any]],
         reception: Reception | None = None,
+        times: SourceTimes | None = None,
     ) -> None:
         self._source = source.container
         self._plan = plan
         self._facts = facts
         self._damage = damage
         self._reception = reception
+        self._times = times or SourceTimes()
+        #: Timestamps of pictures as the timeline placed them → as they were: pts, dts.
+        self._source_stamps: tuple[dict[int, int], dict[int, int]] = {}, {}
         self._pictures, self._sound, self._captions = pictures, sound, captions
         self._timeline = Timeline(origin_s=source.media.start_s)
         self._base_position = source.prefix_bytes - source.media.first_byte
@@ -102,6 +109,7 @@ class Reader:
         self._pictures.end()
         self._sound.end()
         self._captions.end()
+        self._times.zero_s = self._shift_s
         self._note_timeline()
 
     def _packets(self, streams: list[Any]) -> Iterator[Packet[Any]]:
@@ -131,9 +139,15 @@ class Reader:
     def _take(self, packet: Packet[Any]) -> None:
         index = packet.stream_index
         tracks = self._tracks[index]
+        source = packet.pts, packet.dts
         packet.pts, packet.dts = self._timeline.place(index, packet.pts, packet.dts, packet.duration or 0)
         self._count(packet, tracks)
         if tracks[0] == 0:
+            for known, placed, stamp in zip(self._source_stamps, (packet.pts, packet.dts), source, strict=True):
+                if placed is not None and stamp is not None:
+                    known[placed] = stamp
+                    if len(known) > MOST_DECODING:
+                        del known[next(iter(known))]
             self._take_picture(index, packet)
             return
         self._shift(packet)
@@ -202,8 +216,11 @@ class Reader:
         shown_at = self._shown_at[index]
         for frame in decoder.drain() if packet is None else decoder.decode(packet):
             self._facts.frames_decoded += 1
-            for at, shown in shown_at.push(frame, frame.pts, frame.dts):
+            pts, dts, time_base = frame.pts, frame.dts, Fraction(frame.time_base or VIDEO_TIME_BASE)
+            for at, shown in shown_at.push(frame, pts, dts):
                 self._show(shown, at)
+            stamp, known = (dts, self._source_stamps[1]) if shown_at.by_dts else (pts, self._source_stamps[0])
+            self._times.note(None if stamp is None else known.get(stamp), stamp, time_base)
         if packet is None:
             for at, shown in shown_at.drain():
                 self._show(shown, at)

@@ -34,6 +34,8 @@ from encoderd.encode.pyav import mastering_peak_nits, open_input, orientation
 
 #: Places that are looked at, and pictures at each: 8 × 6 of 1440 × 1080 MPEG-2 take 0.3 to 0.4 s of one core.
 PLACES, FRAMES = 8, 6
+#: Pictures at a place where few have a timestamp: until two do, or the frame rate is unknown.
+MOST_FRAMES = 32
 #: A window of a transport stream holds so many seconds: a group of pictures, its start included, is rarely longer.
 WINDOW_S = Fraction(3, 2)
 LEAST_WINDOW_BYTES, MOST_WINDOW_BYTES = 1_572_864, 12_582_912
@@ -134,7 +136,8 @@ def _look(container: Any, video: VideoInfo, at: float) -> Look:
         last[index] = frame
         if len(seen[index]) > len(found):
             found = seen[index]
-        if len(found) > FRAMES:  # one more: the last one's neighbour
+        told = sum(picture.shown_s is not None for picture in found)
+        if len(found) > (FRAMES if told > 1 else MOST_FRAMES):  # one more: the last one's neighbour
             break
     stream = next((one for one in streams if seen.get(one.index) is found), None)
     if stream is None or not found:

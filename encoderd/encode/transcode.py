@@ -28,6 +28,7 @@ from encoderd.encode.granted import differences
 from encoderd.encode.likeness import sampled
 from encoderd.encode.media import CaptionInfo
 from encoderd.encode.messages import EncodeRequest, Progress, Started
+from encoderd.encode.picture_times import SourceTimes
 from encoderd.encode.pipe import Breaker, Pipe
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.probe import Demuxed
@@ -70,6 +71,7 @@ class Transcoded:
     damage: DamageLog
     captions: CaptionsWritten | None
     proof: ProofFacts | None
+    times: SourceTimes
     segments: tuple[WrittenSegment, ...] = ()
 
 
@@ -107,6 +109,7 @@ class Transcode:
         self._projection = Projection(self._media.size_bytes, request.max_size_ratio)
         self._captions: CaptionsFile | None = None
         self._proof: Proof | None = None
+        self._times = SourceTimes()
         self._tracks: dict[int, AudioTrack] = {}
         self._started_s = time.monotonic()
         self._process_started_s = self._started_s if process_started_s is None else process_started_s
@@ -123,7 +126,7 @@ class Transcode:
         duration_s = self._media.duration_s
         claimed_ms = None if duration_s is None else int(duration_s * 1000)
         container = self._source.container
-        writer = Writer(self._plan, self._request.partial, container, self._facts, claimed_ms)
+        writer = Writer(self._plan, self._request.partial, container, self._facts, self._damage, claimed_ms)
         try:
             self._prepare(writer)
             granted = dict(self._facts.granted)
@@ -158,6 +161,7 @@ class Transcode:
             damage=self._damage,
             captions=written,
             proof=proof,
+            times=self._times,
             segments=segments,
         )
 
@@ -186,7 +190,7 @@ class Transcode:
 
     def _start(self) -> None:
         pipes = (self._decoded, self._sound, self._to_mux)
-        reader = Reader(self._source, self._plan, self._facts, self._damage, *pipes, self._reception)
+        reader = Reader(self._source, self._plan, self._facts, self._damage, *pipes, self._reception, self._times)
         self._breaker.run("read", reader.run)
         self._breaker.run("filter", self._filter)
         if self._woven is not None:

@@ -20,6 +20,7 @@ from encoderd.encode import granted
 from encoderd.encode.audio import add_audio
 from encoderd.encode.captions import add_captions
 from encoderd.encode.chapters import muxable, on_output
+from encoderd.encode.damage import DamageLog, Kind
 from encoderd.encode.decoding_times import MOST_DELAY, DecodingTimes
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import (
@@ -57,11 +58,13 @@ class Writer:
         target: str,
         source: InputContainer,
         facts: TranscodeFacts,
+        damage: DamageLog,
         duration_ms: int | None = None,
     ) -> None:
         self._plan = plan
         self._target = target
         self._facts = facts
+        self._damage = damage
         self._proof: Proof | None = None
         self._last_pts: int | None = None
         self._last_dts: dict[int, int] = {}
@@ -190,6 +193,7 @@ class Writer:
             pts = round(frame.pts * time_base / VIDEO_TIME_BASE)
         if self._last_pts is not None and pts <= self._last_pts:
             self._facts.streams[0].dropped += 1
+            self._damage.note(Kind.DROPPED, float(pts * VIDEO_TIME_BASE), 0)
             return False
         self._last_pts = pts
         frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
