@@ -70,7 +70,7 @@ class ShownAt(Generic[T]):
         if pts is not None:
             self._wrong_pts += self._last_pts is not None and pts <= self._last_pts
             self._last_pts = pts
-        return dts if dts is not None and self._last_pts is not None and self.by_dts else pts
+        return dts if self._last_dts is not None and self._wrong_pts > self._wrong_dts else pts
 
     def _between(self, stamp: int) -> list[tuple[int | None, T]]:
         """The last one that is held has a timestamp: the others lie before it, after the one before them."""
