@@ -78,7 +78,10 @@ class Reader:
         self._tracks = tracks(plan)
         rate = plan.video.source_rate or plan.video.frame_rate
         self._shown_at: dict[int, ShownAt[VideoFrame]] = {
-            index: ShownAt(1 / (rate * Fraction(self._source.streams[index].time_base or VIDEO_TIME_BASE)))
+            index: ShownAt(
+                1 / (rate * Fraction(self._source.streams[index].time_base or VIDEO_TIME_BASE)),
+                has_pts=source.media.format != "avi",
+            )
             for index, track in self._tracks.items()
             if track == [0]
         }

@@ -27,13 +27,14 @@ class ShownAt(Generic[T]):
     """
     Gives each picture its time: its pts, or its dts in recordings whose pts are wrong more often, or one between.
 
-    `step` is how long a picture is shown as far as is known; timestamps that go on evenly correct it. AVI has no pts,
-    and what FFmpeg makes of that is not in order where pictures were reordered. A timestamp is wrong when it does not
-    come after the one before. Source: FFmpeg's own rule (libavcodec/decode.c, guess_correct_pts). But where pictures
-    have a pts, the dts of one that has none is that of another picture.
+    `step` is how long a picture is shown as far as is known; timestamps that go on evenly correct it. AVI has no pts
+    (`has_pts`), and what FFmpeg makes of that is not in order where pictures were reordered. A timestamp is wrong when
+    it does not come after the one before. Source: FFmpeg's own rule (libavcodec/decode.c, guess_correct_pts). But where
+    pictures have a pts, the dts of one that has none is that of another picture.
     """
 
     step: Fraction
+    has_pts: bool = True
     _wrong_pts: int = 0
     _wrong_dts: int = 0
     _last_pts: int | None = None
@@ -61,9 +62,11 @@ class ShownAt(Generic[T]):
     @property
     def by_dts(self) -> bool:
         """Whether pictures are shown by their dts."""
-        return self._last_pts is None or self._wrong_pts > self._wrong_dts
+        return not self.has_pts or self._last_pts is None or self._wrong_pts > self._wrong_dts
 
     def _believed(self, pts: int | None, dts: int | None) -> int | None:
+        if not self.has_pts:
+            return dts
         if dts is not None:
             self._wrong_dts += self._last_dts is not None and dts <= self._last_dts
             self._last_dts = dts

@@ -173,8 +173,9 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
                 new.mux(packet)
     done = encode(source)
 
-    assert done.receipt["plan"]["notes"] == ["left out: png (stream 1, pid 0x0)"]
-    assert done.doubts == {}
+    left_out = "png (stream 1): a picture for a shelf, which this output does not keep"
+    assert done.receipt["plan"]["notes"] == [f"left out: {left_out}"]
+    assert done.doubts == {"left_out": left_out}
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
