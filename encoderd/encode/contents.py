@@ -22,7 +22,7 @@ from encoderd.encode.audio_configuration import codec_word, is_dual_mono
 from encoderd.encode.chapters import of_source
 from encoderd.encode.dispositions import named
 from encoderd.encode.elementary_streams import SOUND_NAMES, Kind
-from encoderd.encode.left_out import of_stream, of_table_entry, of_unnamed
+from encoderd.encode.left_out import LAST_TABLE_PID, of_stream, of_table_entry, of_tables, of_unnamed
 from encoderd.encode.media import AttachmentInfo, AudioInfo, CaptionInfo, LeftOut, MediaInfo, Service, VideoInfo
 from encoderd.encode.pictures import WIDEST_SAMPLE
 from encoderd.encode.programmes import Choice, ProgrammeLayout, Track
@@ -142,6 +142,8 @@ def _left_out(stream: Stream, track: Track | None) -> LeftOut:
         name = "chapters"
     elif not name:
         name = "timecode" if "timecode" in stream.metadata else title_of(stream)
+    if stream.container.format.name == "mpegts" and 0 < stream.id <= LAST_TABLE_PID:
+        return of_tables(stream.id)
     return of_stream(kind(stream), name, stream.index)
 
 

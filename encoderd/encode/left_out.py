@@ -34,6 +34,8 @@ _SECTIONS = {
     0xC0: "data service",
     0xC1: "text messages",
 }
+#: PIDs up to here are the tables' own. Source: ETSI EN 300 468, table 1.
+LAST_TABLE_PID = 0x1F
 _FOR_RECEIVERS = "data for receivers, no part of the programme"
 _UNKNOWN = "nobody here knows what it is"
 #: Lines of VBI data that hold what a viewer reads: teletext, closed captions, samples. Programme marks and the
@@ -89,6 +91,11 @@ def _steps(body: bytes) -> Iterable[int]:
     while at + 2 <= len(body):
         yield at
         at += 2 + body[at + 1]
+
+
+def of_tables(pid: int) -> LeftOut:
+    """Return what becomes of a PID of the broadcaster's own tables, which FFmpeg lists as a stream of data."""
+    return LeftOut(what=f"service information (PID {pid:#x})", reason=_FOR_RECEIVERS, matters=False, pid=pid)
 
 
 def of_stream(kind: str, name: str, index: int) -> LeftOut:
