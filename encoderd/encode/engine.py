@@ -29,7 +29,7 @@ from encoderd.encode.plan import EncodePlan, make_plan
 from encoderd.encode.playback import read_back
 from encoderd.encode.projection import Projection
 from encoderd.encode.receipt import Build, Made, Run, TimelineFacts, build
-from encoderd.encode.reception import Places, Reception, counts_by_pid, note_reception, recorded_s
+from encoderd.encode.reception import Places, Reception, counts_by_pid, note_reception, recorded_s, sent_s
 from encoderd.encode.sound_check import lost_sound
 from encoderd.encode.sound_trial import with_writable_sound
 from encoderd.encode.transcode import NOT_WANTED_REMEDY, Transcode, Transcoded
@@ -136,6 +136,8 @@ def encode(
                 finish_movie(request.partial, done.segments, _alive(done, say, "finishing"))
             encoded_s = time.monotonic() - started_s
             damage = _assessed(media, done, reception, pcr_pids)
+            if reception is not None:
+                done.times.sent_s = sent_s(reception.counter, pcr_pids, media.content_end)
             done = replace(done, plan=replace(done.plan, left_out=arrived(done.plan.left_out, damage.by_pid)))
             output, findings = _read_back(request, media, done, damage, say)
         finally:
@@ -195,10 +197,10 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, p
         faults = note_reception(log, reception.counter, facts, pids)
         counts = counts_by_pid(reception.counter)
         # A part that is scrambled has no timestamps that FFmpeg could read, but the broadcaster's clock runs on.
-        sent_s = max((recorded_s(reception.counter, pid, media.content_end) for pid in pcr_pids), default=0.0)
-        if sent_s - made_s > max(LEAST_MISSING_S, sent_s / 100):
-            log.note(Kind.GAP, made_s, 0, span_s=sent_s - made_s)
-            made_s = sent_s
+        clock_s = max((recorded_s(reception.counter, pid, media.content_end) for pid in pcr_pids), default=0.0)
+        if clock_s - made_s > max(LEAST_MISSING_S, clock_s / 100):
+            log.note(Kind.GAP, made_s, 0, span_s=clock_s - made_s)
+            made_s = clock_s
     shown = witnessed(facts.pauses, [*facts.gaps, *facts.pauses], faults, kept)
     facts.gaps = sorted([*facts.gaps, *shown], key=lambda gap: float(gap["at_s"]))
     facts.gap_count += len(shown)
@@ -235,11 +237,14 @@ def _read_back(
 def _allowed(done: Transcoded) -> Allowed:
     """Gather what is known to be otherwise with the pictures' times."""
     facts = done.facts
+    # A picture that filters refuse takes those with it that they still hold.
+    lost = max(0, facts.frames_due - facts.frames_filtered) if facts.frames_refused else 0
     second_fields = len(done.times.source) // 2 if done.plan.video.fields else 0
     return Allowed(
         jumps=facts.discontinuity_count,
+        gaps=facts.gap_count,
         outliers=facts.outlier_count,
-        lost=facts.streams[0].dropped + facts.frames_refused + max(0, facts.frames_due - facts.frames_filtered),
+        lost=facts.streams[0].dropped + facts.frames_refused + lost,
         left_out=facts.frames_left_out + second_fields,
         held=facts.frames_held,
     )

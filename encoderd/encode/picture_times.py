@@ -36,11 +36,12 @@ class SourceTimes:
     """
     The pictures that a decoder gave, in the order shown, in ticks of `time_base`: `source` as the container had them
     (UNTOLD where it had none), `placed` as they went on, on one clock; 16 bytes for each. `zero_s` of that clock is the
-    output's zero.
+    output's zero. `sent_s` is how long the broadcaster's clock ran beside them, 0 when unknown.
     """
 
     time_base: Fraction = Fraction(1, 90_000)
     zero_s: Fraction = Fraction(0)
+    sent_s: float = 0.0
     source: array[int] = field(default_factory=lambda: array("q"))
     placed: array[int] = field(default_factory=lambda: array("q"))
 
@@ -67,11 +68,12 @@ class OutputTimes:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
     """
-    What is known to be otherwise: `jumps` and `outliers` of the clock, pictures that were `lost` and counted,
+    What is known to be otherwise: `jumps`, `gaps` and `outliers` of the clock, pictures that were `lost` and counted,
     repeats of film that were `left_out`, and pictures `held` in gaps.
     """
 
     jumps: int = 0
+    gaps: int = 0
     outliers: int = 0
     lost: int = 0
     left_out: int = 0
@@ -95,6 +97,10 @@ def judge_times(source: SourceTimes, output: OutputTimes, frame_s: float, method
     if due is None or slack is None:
         return passed("times", "the recording tells no times")
     found = np.sort(np.asarray(output.ticks, np.int64) * float(output.time_base))
+    span_s = float(found[-1] - found[0])
+    if source.sent_s and not allowed.jumps + allowed.gaps and span_s - source.sent_s > _more_s(source.sent_s):
+        text = f"pictures take {span_s:.3f} s, and the broadcaster's clock ran for {source.sent_s:.3f} s"
+        return failed("times", text, _REMEDY)
     missing, strays, furthest_s = _compared(due, slack, found)
     lost = len(missing) - allowed.left_out
     beside = len(strays) - allowed.held - (len(due) if method is Method.FIELD else 0)
@@ -105,6 +111,11 @@ def judge_times(source: SourceTimes, output: OutputTimes, frame_s: float, method
         judged = failed if max(lost - allowed.lost, beside) * FEW > len(due) else warned
         return judged("times", f"{text}, the first at {first_s:.3f} s", _REMEDY)
     return passed("times", text + (f", {lost} lost and counted" if lost > 0 else ""))
+
+
+def _more_s(sent_s: float) -> float:
+    """Pictures are sent up to two seconds before they are shown, and clocks of both kinds may drift."""
+    return max(2.0, sent_s / 100)
 
 
 def _moved(source: SourceTimes, frame_s: float) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 
 from encoderd.encode.continuity import ContinuityCounter
 from encoderd.encode.damage import OTHER, DamageLog, Kind
@@ -91,6 +92,16 @@ def counts_by_pid(counter: ContinuityCounter) -> dict[int, dict[str, int]]:
         for one in counter.counts()
         if one.packets > 1
     }
+
+
+def sent_s(counter: ContinuityCounter, pcr_pids: Iterable[int], size_bytes: int) -> float:
+    """Return how long the recording ran by a clock that stands in all of it, never set anew; 0 where there is none."""
+    for pid in pcr_pids:
+        clock = counter.clock(pid)
+        whole = clock.positions and clock.positions[0] < size_bytes * 0.05 and clock.positions[-1] > size_bytes * 0.95
+        if whole and not any(clock.restarts[1:]):
+            return (clock.elapsed_ms(size_bytes) or 0) / 1000
+    return 0.0
 
 
 def recorded_s(counter: ContinuityCounter, pcr_pid: int, size_bytes: int) -> float:

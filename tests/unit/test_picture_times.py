@@ -69,6 +69,17 @@ def test_pictures_are_moved_only_where_the_clock_jumped() -> None:
     assert judged(source, SHOWN).verdict is Verdict.FAIL
 
 
+def test_an_output_is_no_longer_than_the_broadcaster_s_clock_ran() -> None:
+    """But where that clock jumped, or nothing was received for a while."""
+    slow: list[int | None] = [900_000 + number * 4 * FRAME for number in range(PICTURES)]
+    source = source_of(slow)
+    source.sent_s = PICTURES / 25
+    shown = [at * 4 for at in SHOWN]
+
+    assert judged(source, shown).verdict is Verdict.FAIL
+    assert judged(source, shown, allowed=Allowed(gaps=1)).verdict is Verdict.PASS
+
+
 def test_fields_lie_half_a_frame_apart() -> None:
     fields = [at for first in SHOWN for at in (first, first + FRAME // 2)]
 

@@ -117,6 +117,7 @@ CATALOGUE: dict[str, Recipe] = {
     "aspect_change_moved": Recipe(make=aspect_change_mpeg2),
     "edit_list": Recipe(make=edit_list, suffix=".mp4"),
     "from_80_s": Recipe(make=lambda: from_80_s("mpegts")),
+    "from_80_s_mkv": Recipe(make=lambda: from_80_s("matroska"), suffix=".mkv"),
     "spoilt_end": Recipe(make=lambda: spoilt_end("libx264")),
 }
 _KINDS = (("mpeg2", "mpeg2video", 2), ("h264", "libx264", 0), ("h264", "libx264", 2), ("hevc", "libx265", 2))
