@@ -27,6 +27,8 @@ from encoderd.root import Root
 #: Proxmox waits four times as long with passed-through devices: the kernel pins all memory, and resets them.
 DEVICES_FACTOR = 4
 _RETRY_S = 0.01
+#: A refusal comes at once, but not in the last millisecond of a limit: that was taken for a QEMU that hangs.
+_LEAST_S = 1.0
 _TAIL_BYTES = 8192
 _MOST_HAPPENINGS = 1000
 #: QEMU answers this one in a millisecond, unless it hangs.
@@ -221,7 +223,7 @@ class Machine:
             left_s = end_s - clock()
             if left_s > 0:
                 with contextlib.suppress(QmpGone):
-                    self._listen(await Qmp.connect(socket, left_s))
+                    self._listen(await Qmp.connect(socket, max(left_s, _LEAST_S)))
                     return
             if self._exited.is_set():
                 raise self._failed("QEMU ended at its start.")
