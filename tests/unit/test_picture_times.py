@@ -47,13 +47,30 @@ def test_every_picture_at_its_time_passes() -> None:
         SHOWN[:-4],
         [at * 4 for at in SHOWN],
         [*SHOWN, SHOWN[-1] + FRAME],
-        [at + 2000 for at in SHOWN],
-        [*SHOWN[:20], SHOWN[20] + 2000, *SHOWN[21:]],
+        [at + FRAME for at in SHOWN],
+        [*SHOWN[:20], SHOWN[20] + 2000, *SHOWN[21:], SHOWN[-1] + FRAME],
     ],
-    ids=["end not moved to the zero", "end lost", "stretched", "one too many", "late by 22 ms", "one late"],
+    ids=[
+        "end not moved to the zero",
+        "end lost",
+        "stretched",
+        "one too many",
+        "late by a picture",
+        "one late, one more",
+    ],
 )
 def test_what_the_pipeline_does_wrong_fails(wrong: list[int]) -> None:
     assert judged(source_of(EVEN), wrong).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [[at + 2000 for at in SHOWN], [*SHOWN[:20], SHOWN[20] + 2000, *SHOWN[21:]]],
+    ids=["late by 22 ms", "one late"],
+)
+def test_less_than_a_picture_beside_is_a_warning(beside: list[int]) -> None:
+    """However long the recording is: no picture may be further away than that."""
+    assert judged(source_of(EVEN), beside).verdict is Verdict.WARN
 
 
 def test_pictures_that_were_counted_as_lost_may_be_missing() -> None:
