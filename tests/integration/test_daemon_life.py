@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,24 +20,39 @@ from tests.running import STOP_S, RunningDaemon, is_alive
 
 
 class NotifySocket:
-    """What systemd would hear."""
+    """What systemd would hear. It reads at once, as systemd does: the kernel keeps as few as ten unread messages."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(os.fspath(path))
         self._heard: list[str] = []
+        self._reached = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def heard(self) -> list[str]:
         """Return all lines so far, in their order."""
-        while True:
-            try:
-                self._heard += self._socket.recv(65_536).decode("utf-8").splitlines()
-            except BlockingIOError:
-                return self._heard
+        self._reached.clear()
+        self._send("BARRIER=1")
+        assert self._reached.wait(STOP_S)
+        return list(self._heard)
 
     def close(self) -> None:
+        self._send("")
+        self._reader.join()
         self._socket.close()
+
+    def _send(self, message: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(message.encode("utf-8"), os.fspath(self.path))
+
+    def _read(self) -> None:
+        while message := self._socket.recv(65_536).decode("utf-8"):
+            if message == "BARRIER=1":
+                self._reached.set()
+            else:
+                self._heard += message.splitlines()
 
 
 @pytest.fixture
