@@ -9,19 +9,18 @@ padding. Source: CEA-708, 4.3 (cc_data); ATSC A/53 part 4, 6.2.3.
 from __future__ import annotations
 
 import ctypes
-import gc
 from collections import deque
 from typing import Any
 
 from av.video.frame import VideoFrame
+
+from encoderd.encode.pyav import side_data_of
 
 #: cc_valid, and cc_type below it: 0 and 1 are EIA-608's two fields, which come first, 2 and 3 are packets of 708.
 _VALID, _TYPE, _FIRST_708 = 0x04, 0x03, 2
 _PADDING = bytes((0xFA, 0, 0))
 #: Triplets that may wait, two seconds of a broadcast that has no free places; more are lost, and counted.
 MOST_WAITING = 1200
-#: So many pictures that were left out may wait for the collector; one of 1440 × 1080 takes 2.3 MB.
-COLLECT_EVERY = 8
 
 
 def triplets(frame: VideoFrame) -> list[bytes]:
@@ -36,7 +35,6 @@ class CarriedCaptions:
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
-        self._taken = 0
         self.lost = 0
 
     @property
@@ -46,10 +44,6 @@ class CarriedCaptions:
 
     def take(self, frame: VideoFrame) -> None:
         """Keep the captions of a picture that is left out."""
-        self._taken += 1
-        if self._taken % COLLECT_EVERY == 0:
-            # PyAV's side data and its frame hold each other: the pictures taken before this one are dead, but not gone.
-            gc.collect()
         self._waiting.extend(triplets(frame))
         while len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()
@@ -72,5 +66,4 @@ class CarriedCaptions:
 
 
 def _entry(frame: VideoFrame) -> Any:
-    side_data: Any = frame.side_data
-    return side_data.get("A53_CC")
+    return side_data_of(frame).get("A53_CC")

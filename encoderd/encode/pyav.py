@@ -10,6 +10,7 @@ works with all of them it is taken for all of them, without asking for a version
   finds further streams (FLV, MPEG-PS, several programmes): memory is corrupted, before PyAV 17.1.
 - `demux()` reads beyond its own list, and ends with an IndexError, where streams appeared after the file was opened.
 - PyAV 14.2 reads and writes no chapters, and dies when asked for the type of a stream for which FFmpeg has no word.
+- A frame and its side data hold each other, and a frame is all of its picture's memory.
 - An AudioFrame with 8 planes or more ends the process in `to_ndarray`, in PyAV 18.1: `sound_clock.samples_of` does not.
 - Deinterlacers of FFmpeg before 8.1 calculate with the timestamp that a frame does not have.
 - FFmpeg 7.1 tells no duration of MP4 packets that were reordered.
@@ -18,9 +19,11 @@ works with all of them it is taken for all of them, without asking for a version
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import count
 from math import atan2, hypot, pi
 from struct import Struct
 from typing import Any
@@ -46,6 +49,9 @@ _NO_TITLE = re.compile(
 #: Timestamps are 64 bits with a sign; the lowest stands for "none", and what was calculated from it is near.
 _NO_TIME = -(2**62)
 _MATRIX, _MASTERING = Struct("=9i"), Struct("=22i")
+#: So many frames whose side data was asked for may wait for the collector; one of 1440 × 1080 takes 2.3 MB.
+COLLECT_EVERY = 8
+_asked = count(1)
 
 
 def open_input(path: str, options: Mapping[str, str]) -> InputContainer:
@@ -161,10 +167,21 @@ def orientation(frame: Any) -> tuple[int, bool]:
 def side_data(frame: Any, name: str) -> bytes:
     """Return a frame's side data of the type that PyAV calls `name`, b"" when it has none that PyAV can give."""
     try:
-        found = frame.side_data.get(Type[name])
+        found = side_data_of(frame).get(Type[name])
     except (KeyError, ValueError):  # a type that this PyAV does not know
         return b""
     return b"" if found is None else bytes(found)
+
+
+def side_data_of(frame: Any) -> Any:
+    """
+    Return a frame's side data by type. Asking for it makes the frame the collector's, so it is asked of few.
+
+    The frames that were asked before this one are dead, but not gone: with the collector's own pace a hundred wait.
+    """
+    if next(_asked) % COLLECT_EVERY == 0:
+        gc.collect()
+    return frame.side_data
 
 
 def last_duration(stream: Any, first_dts: int, last_dts: int, longest_step: int) -> int:

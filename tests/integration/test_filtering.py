@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -13,12 +14,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from encoderd.encode.filtering import FilterChain
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.messages import VideoRequest
 from encoderd.encode.pictures import Look, mpeg2_sequence
 from encoderd.encode.probe import demuxed, open_recording
+from encoderd.encode.pyav import COLLECT_EVERY
 from encoderd.encode.survey import survey
 from encoderd.encode.video_plan import VideoPlan, video_plan
 from tests.closed_captions import captions_of, numbers, valid
@@ -511,3 +514,21 @@ def test_sizes_that_no_filter_takes_are_refused(tmp_path: Path) -> None:
 
     assert (30, 1, 2) == (len(out), chain.filters.refused, chain.filters.rebuilds)
     assert (plan.width, plan.height) == (out[0].width, out[0].height)
+
+
+def test_pictures_are_gone_once_they_are_shown(tmp_path: Path) -> None:
+    """Each takes megabytes, and the collector comes late: none waits for it, not those that were looked at closely."""
+    path = Film(options={"g": "1"}, frames=120).write(tmp_path / "x.ts")
+    chain, most, shown = FilterChain(planned(path)), 0, 0
+    gc.disable()
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                assert frame.key_frame
+                shown += len(list(chain.push(frame)))
+                most = max(most, sum(isinstance(one, VideoFrame) for one in gc.get_objects()))
+    finally:
+        gc.enable()
+
+    assert shown > 100
+    assert most <= 2 * COLLECT_EVERY
