@@ -11,6 +11,9 @@ PYAV ?= $(if $(DESTDIR),wheel,auto)
 # Where `make install` looks for the GPU; the tests have machines of their own.
 MACHINE ?= /
 
+# The tests start a thousand processes, and each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := -m encoderd.cli.demo
