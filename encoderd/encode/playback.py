@@ -214,7 +214,7 @@ def _stream(stream: Stream, counted: _Counted) -> OutputStream:
         backward=counted.backward,
         tags=Tags(
             language=language_of(stream),
-            title=title_of(stream),
+            title=title_of(stream, ours=True),
             dispositions=(*(("default",) if bits & 1 else ()), *named(bits)),
         ),
     )

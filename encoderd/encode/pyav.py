@@ -46,6 +46,10 @@ _NO_TITLE = re.compile(
     r"handler|core media|iso media|gpac|l-smash|mainconcept|@|^(sound|video|audio|text|subtitle|data|alis|url )?$",
     re.IGNORECASE,
 )
+#: libavformat's own, where a writer names none.
+_UNNAMED = frozenset({"VideoHandler", "SoundHandler", "SubtitleHandler", "DataHandler"})
+#: FFmpeg 8 takes a MP4 track's name of so many bytes for Mac Roman. Source: libavformat/mov.c, mov_read_udta_string.
+_MISREAD_BYTES = 4
 #: Timestamps are 64 bits with a sign; the lowest stands for "none", and what was calculated from it is near.
 _NO_TIME = -(2**62)
 _MATRIX, _MASTERING = Struct("=9i"), Struct("=22i")
@@ -88,16 +92,21 @@ def disposition(stream: Any) -> int:
     return int(stream.disposition.value)
 
 
-def title_of(stream: Any) -> str:
+def title_of(stream: Any, *, ours: bool = False) -> str:
     """
     Return a track's title, "" without one.
 
-    MP4 has it in "name", which FFmpeg 7.1 does not read, or as its handler's name, which most programs fill with noise.
+    MP4 has it in "name", which FFmpeg 7.1 does not read, or as its handler's name, which most programs fill with noise;
+    in `ours`, a file that `tell` described, it is the title.
     """
     metadata = stream.metadata
-    handler = str(metadata.get("handler_name", ""))
-    named = metadata.get("title") or metadata.get("name") or ("" if _NO_TITLE.search(handler) else handler)
-    return str(named).strip("\0 ")
+    title, name, handler = (str(metadata.get(key, "")).strip("\0 ") for key in ("title", "name", "handler_name"))
+    if handler in _UNNAMED or (not ours and _NO_TITLE.search(handler)):
+        handler = ""
+    if ours or len(handler.encode("utf-8", "replace")) <= _MISREAD_BYTES:
+        name = handler or name
+    named = title or name or handler
+    return "" if named in _UNNAMED else named
 
 
 def tell(stream: Any, muxer: str, *, language: str, title: str, dispositions: Iterable[str]) -> None:

@@ -332,10 +332,10 @@ def tracks(path: Path) -> list[Track]:
 
 
 def _title(stream: Any) -> str:
-    """MP4 has it as a name, or as the name of the handler, which FFmpeg calls SoundHandler where there is none."""
+    """MP4 has it as the name of the handler, which FFmpeg calls SoundHandler where there is none, and as a name."""
     handler = str(stream.metadata.get("handler_name", ""))
-    named = stream.metadata.get("title") or stream.metadata.get("name")
-    return str(named or ("" if handler.endswith("Handler") else handler))
+    named = stream.metadata.get("name", "") if handler.endswith("Handler") else handler
+    return str(stream.metadata.get("title") or named)
 
 
 def words(path: Path) -> dict[str, str]:

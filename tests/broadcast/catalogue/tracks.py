@@ -95,6 +95,14 @@ def said_in_mp4() -> Made:
     return Made(data=data, truth=truth_of([SHORT], tracks=tracks, words=tuple(HEAD.items()), chapters=moved))
 
 
+def titles_like_noise() -> Made:
+    """Titles that programs also give to any track, and one of a single character."""
+    tracks = Track(title="Audio #1 @ 128k"), Track(language="eng", voice=1, title="副")
+    said = [Said(), *(Said(language=track.language, title=track.title) for track in tracks)]
+    data = remuxed(_two_sounds([SHORT]), "matroska", said, Head())
+    return Made(data=data, truth=truth_of([SHORT], tracks=tracks, doubts=()))
+
+
 # --- what is not in the output
 
 PICTURE_IN_PICTURE = 0x101
@@ -211,5 +219,6 @@ CATALOGUE: dict[str, Recipe] = {
     "font_kept": Recipe(make=lambda: with_a_font(kept=True), suffix=".mkv", asked={"container": "mkv"}),
     "font_left_out": Recipe(make=lambda: with_a_font(kept=False), suffix=".mkv"),
     "said_in_matroska_at_80s": Recipe(make=lambda: said_in_matroska(80), suffix=".mkv"),
+    "titles_like_noise": Recipe(make=titles_like_noise, suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
