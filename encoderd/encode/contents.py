@@ -272,8 +272,13 @@ def _title(stream: Stream, track: Track | None) -> str:
 
 
 def _dispositions(stream: Stream, track: Track | None) -> tuple[str, ...]:
-    """The tables' word where there are tables: FFmpeg's is theirs, of the first one that it met."""
-    return named(disposition(stream)) if track is None else track.dispositions
+    """
+    The tables' word where there are tables: FFmpeg's is theirs, of the first one that it met.
+
+    Where they say nothing of AC-3 it is the sound's own (bsmod), unless FFmpeg has it from one of several entries.
+    """
+    silent = track is None or not (track.dispositions or track.languages[1:] or track.codec not in {"ac3", "eac3"})
+    return named(disposition(stream)) if track is None or silent else track.dispositions
 
 
 def _video_info(stream: VideoStream, track: Track | None) -> VideoInfo:

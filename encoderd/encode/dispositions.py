@@ -2,7 +2,8 @@
 What a track is for: FFmpeg's dispositions, what a broadcaster's descriptors say of them, and what a container keeps.
 
 Sources: libavutil's AV_DISPOSITION bits; ISO/IEC 13818-1, 2.6.18 (audio_type); ETSI EN 300 468, 6.2.41, 6.2.43, 6.4.11,
-table 26 and annex D; ATSC A/52, annex A.4; ARIB STD-B10 part 2, 6.2.26. Containers: measured, FFmpeg 7.1 to 8.1.
+table 26 and annex D; ATSC A/52, annexes A.4 and G.3; ARIB STD-B10 part 2, 6.2.26. Containers: measured, FFmpeg 7.1 to
+8.1.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _ONE_WORD = {"mp4": {"captions": "hearing_impaired", "descriptions": "visual_imp
 _WORDS = {"dependent": "to be mixed with the main sound", "clean_effects": "clean effects"}
 
 _LANGUAGE, _TELETEXT, _SUBTITLING, _AC3, _EAC3, _AAC, _EXTENSION = 0x0A, 0x56, 0x59, 0x6A, 0x7A, 0x7C, 0x7F
-_ATSC_AC3, _SUPPLEMENTARY = 0x81, 0x06
+_ATSC_AC3, _ATSC_EAC3, _SUPPLEMENTARY = 0x81, 0xCC, 0x06
 #: audio_type of an ISO 639 language descriptor.
 _AUDIO_TYPES = {1: ("clean_effects",), 2: ("hearing_impaired",), 3: DESCRIPTION}
 #: editorial_classification of a supplementary audio descriptor: description, for the hard of hearing, spoken subtitles.
@@ -117,6 +118,8 @@ def told_by(tag: int, body: bytes) -> tuple[str, ...]:
         return _ac3(body[1] >> 3 & 7, full=bool(body[1] & 0x40))
     if tag == _ATSC_AC3 and len(body) >= 3:
         return _ac3(body[2] >> 5, full=bool(body[2] & 1))
+    if tag == _ATSC_EAC3 and len(body) >= 2:
+        return _ac3(body[1] >> 3 & 7, full=bool(body[1] & 0x40))
     if tag == _AAC and len(body) >= 3 and body[1] & 0x80:
         return COMPONENTS.get(body[2], ())
     if tag == _EXTENSION and len(body) >= 2 and body[0] == _SUPPLEMENTARY:

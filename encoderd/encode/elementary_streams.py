@@ -3,17 +3,18 @@ What the elementary streams of a programme are, from the descriptors of its PMT.
 
 Codecs are named in libavcodec's words. Where FFmpeg's demuxer decides by the same descriptors it decides alike.
 Sources: ISO/IEC 13818-1, 2.4.4.8 and table 2-34; ETSI EN 300 468, 6.2 and annex D; ARIB STD-B10 part 2, 6.2 and
-annex J; ARIB TR-B14 volume 3, 4.2.8.1 (component tags); SMPTE registration authority.
+annex J; ARIB TR-B14 volume 3, 4.2.8.1 (component tags); ATSC A/52, annexes A.4 and G.3; SMPTE registration authority.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from encoderd.encode.dispositions import COMPONENTS, ac3_component, arib_audio, in_order, told_by
 from encoderd.encode.service_text import arib_text, dvb_text
+from encoderd.encode.words import cleaned
 
 
 class Kind(StrEnum):
@@ -28,7 +29,7 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElementaryStream:
     """
-    One entry of a PMT. `languages` are ISO 639-2, in the order of the descriptors; `component_tag` is -1 without one;
+    One entry of a PMT. `languages` are ISO 639-2, the one that counts first; `component_tag` is -1 without one;
     `dual_mono` says that the two channels of the audio are two programmes; `codec` is "" when the PMT does not say.
     `dispositions` are FFmpeg's words for what it is for, `main` says that it is the broadcaster's first choice;
     `descriptors` are the entry's own.
@@ -135,7 +136,10 @@ SOUND_NAMES = {
     "mpegh_3d_audio": "MPEG-H 3D Audio", "opus": "Opus", "s302m": "SMPTE 302M", "truehd": "TrueHD",
 }  # fmt: skip
 _PRIVATE_STREAM = 0x06
-_EXTENSION = 0x7F
+_EXTENSION, _SUPPLEMENTARY = 0x7F, 0x06
+_ATSC_AC3, _ATSC_EAC3 = 0x81, 0xCC
+#: ATSC's descriptors of sound, and the types of streams that have them: in others these tags are private ones.
+_ATSC_DESCRIPTORS, _ATSC_SOUND = frozenset({_ATSC_AC3, _ATSC_EAC3}), frozenset({0x81, 0x87})
 _REGISTRATION, _LANGUAGE, _COMPONENT, _TELETEXT, _STREAM_IDENTIFIER = 0x05, 0x0A, 0x50, 0x56, 0x52
 _SUBTITLING, _ARIB_AUDIO, _ARIB_DATA = 0x59, 0xC4, 0xFD
 #: data_component_id of captions: full-segment and one-segment broadcasting. FFmpeg knows them by their component tags
@@ -210,10 +214,10 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
         stream_type, _STREAM_TYPES.get(stream_type, (Kind.DATA, ""))
     )
     component_tag, dual_mono, captions_id = -1, False, -1
-    languages: dict[str, None] = {}
     dispositions: list[str] = []
     title, main = "", False
-    for tag, body in descriptors(loop):
+    told_all = [one for one in descriptors(loop) if one[0] not in _ATSC_DESCRIPTORS or stream_type in _ATSC_SOUND]
+    for tag, body in told_all:
         if tag == _STREAM_IDENTIFIER and body:
             component_tag = body[0]
         elif tag == _REGISTRATION and codec == "":
@@ -224,12 +228,11 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
             kind, codec = _EXTENDED.get(body[0], (kind, codec))
         elif tag == _ARIB_DATA and len(body) >= 2:
             captions_id = body[0] << 8 | body[1]
-        if tag in _LANGUAGE_STEPS:
-            languages |= dict.fromkeys(_languages(body, _LANGUAGE_STEPS[tag]))
+        elif tag == _ATSC_AC3:
+            title = title or _atsc_ac3(body)[1]
         dispositions += told_by(tag, body)
         told = component(tag, body)
         if told is not None:
-            languages |= dict.fromkeys(told.languages)
             dispositions += told.dispositions
             dual_mono, title, main = told.dual_mono, title or told.title, told.main
     if stream_type == _PRIVATE_STREAM and captions_id in _ARIB_CAPTIONS:
@@ -239,7 +242,7 @@ def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementarySt
         stream_type=stream_type,
         kind=kind,
         codec=codec,
-        languages=tuple(languages),
+        languages=_spoken(told_all),
         component_tag=component_tag,
         dual_mono=dual_mono,
         dispositions=in_order(dispositions),
@@ -257,3 +260,47 @@ def _languages(codes: bytes, step: int) -> tuple[str, ...]:
     """Return the three-letter codes that stand `step` bytes apart; what is no code is left out."""
     found = (codes[at : at + 3] for at in range(0, len(codes) - 2, step))
     return tuple(dict.fromkeys(code.decode("ascii").lower() for code in found if code.isalpha()))
+
+
+def _spoken(told: Sequence[tuple[int, bytes]]) -> tuple[str, ...]:
+    """
+    Return the languages that descriptors tell, each once, the one that counts first.
+
+    A supplementary audio descriptor's own takes the place of the ISO 639 descriptor's, whatever their order: that one
+    is for receivers that do not know this one, and may be a mark ("qad": a description). FFmpeg and its players do so
+    too (libavformat/mpegts.c, ff_parse_mpeg2_descriptor). ATSC's are asked where there is no other.
+    """
+    first, usual, last = list[str](), list[str](), list[str]()
+    for tag, body in told:
+        if tag == _EXTENSION and len(body) >= 5 and body[0] == _SUPPLEMENTARY and body[1] & 1:
+            first += _languages(body[2:5], 3)
+        elif tag in _LANGUAGE_STEPS:
+            usual += _languages(body, _LANGUAGE_STEPS[tag])
+        elif tag == _ATSC_AC3:
+            last += _atsc_ac3(body)[0]
+        elif tag == _ATSC_EAC3:
+            last += _atsc_eac3(body)
+        elif (one := component(tag, body)) is not None:
+            usual += one.languages
+    return tuple(dict.fromkeys((*first, *usual, *last)))
+
+
+def _atsc_ac3(body: bytes) -> tuple[tuple[str, ...], str]:
+    """Return languages and title of ATSC's descriptor of AC-3, as far as it is whole."""
+    at = 5 + (len(body) > 2 and not body[2] & 0x1E)  # codes of languages that nobody uses, two of them for dual mono
+    if at >= len(body):
+        return (), ""
+    end = at + 1 + (body[at] >> 1)
+    text = body[at + 1 : end].decode("latin-1" if body[at] & 1 else "utf-16-be", "replace")
+    return _flagged(body, end, end + 1), cleaned(text)
+
+
+def _atsc_eac3(body: bytes) -> tuple[str, ...]:
+    """Return the languages of ATSC's descriptor of Enhanced AC-3; before them is a byte for each flag but mixing's."""
+    return _flagged(body, 2, 3 + (body[0] & 0x37).bit_count()) if len(body) > 2 else ()
+
+
+def _flagged(body: bytes, flags_at: int, at: int) -> tuple[str, ...]:
+    """The two highest bits at `flags_at` say that there is a first and a second language, from `at` on."""
+    flags = body[flags_at] >> 6 if flags_at < len(body) else 0
+    return _languages(body[at : at + 3 * flags.bit_count()], 3)

@@ -8,7 +8,7 @@ and the voice. So order, loss, time and synchrony can be read from any encode of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -275,7 +275,11 @@ CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6}
 
 
 def encoded_sound(
-    codec: str, channels: Sequence[NDArray[np.float32]], layout: str, begin_s: Fraction = Fraction(0)
+    codec: str,
+    channels: Sequence[NDArray[np.float32]],
+    layout: str,
+    begin_s: Fraction = Fraction(0),
+    options: Mapping[str, str] | None = None,
 ) -> list[Unit]:
     """
     Encode samples that begin at `begin_s`; `channels` has one array per channel, or one for all of them.
@@ -288,6 +292,7 @@ def encoded_sound(
     # Broadcasters give MPEG audio twice as much, and FFmpeg's encoder needs it to keep a burst's onset.
     context.bit_rate = (128_000 if codec == "mp2" else 64_000) * CHANNELS[layout]
     context.time_base = Fraction(1, RATE_HZ)
+    context.options = dict(options or {})
     context.open()
     stacked = np.stack([channels[min(number, len(channels) - 1)] for number in range(CHANNELS[layout])])
     size = {"aac": 1024, "mp2": 1152, "ac3": 1536}[codec]

@@ -53,6 +53,9 @@ MIXED = (*DESCRIPTION, "dependent")
         (0x81, b"\x08\x38\x45", (*DESCRIPTION,)),
         (0x81, b"\x08\x38\x44", MIXED),
         (0x81, b"\x08\x38\x05", ()),
+        (0xCC, b"\xc0\xd2", (*DESCRIPTION,)),
+        (0xCC, b"\xc0\x92", MIXED),
+        (0xCC, b"\xc0", ()),
     ],
 )
 def test_what_descriptors_say(tag: int, body: bytes, told: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encoderd.encode.dispositions import DESCRIPTION
 from encoderd.encode.elementary_streams import Kind
 from encoderd.encode.transport_stream import (
     Programme,
@@ -165,6 +166,10 @@ def test_scrambling_is_the_share_of_packets_with_payload(clear: int, scrambled: 
     assert scrambled * TS == found.scrambled_by_pid.get(0x100, 0)
 
 
+#: ATSC A/52, table A4.1, up to the flags of the languages: stereo for who does not see well, with a text; dual mono.
+ATSC_AC3, ATSC_DUAL_MONO = b"\x08\x38\x44\xff\x02\x0bCaf\xe9!", b"\x08\x38\x01\xff\xff\x0f\0"
+
+
 @pytest.mark.parametrize(
     ("stream_type", "descriptors", "expected"),
     [
@@ -192,6 +197,21 @@ def test_scrambling_is_the_share_of_packets_with_payload(clear: int, scrambled: 
         (PRIVATE, b"", (Kind.DATA, "", ())),
         (0x0D, descriptor(0xFD, b"\0\x0c"), (Kind.DATA, "", ())),
         (0x0F, b"\x0a\xffjp", (Kind.AUDIO, "aac", ())),
+        # a supplementary audio descriptor's language is the first, wherever it stands
+        (0x0F, language("fra") + descriptor(0x7F, b"\x06\x87qad"), (Kind.AUDIO, "aac", ("qad", "fra"))),
+        (0x0F, descriptor(0x7F, b"\x06\x87fra") + language("qad"), (Kind.AUDIO, "aac", ("fra", "qad"))),
+        (0x0F, language("fra") + descriptor(0x7F, b"\x06\x86qad"), (Kind.AUDIO, "aac", ("fra",))),
+        (0x0F, descriptor(0x7F, b"\x06\x87fr"), (Kind.AUDIO, "aac", ())),
+        # ATSC's, where there is no other; elsewhere their tags are private
+        (0x81, descriptor(0x81, ATSC_AC3 + b"\x3fspa"), (Kind.AUDIO, "ac3", ())),
+        (0x81, descriptor(0x81, ATSC_AC3 + b"\xbfspa"), (Kind.AUDIO, "ac3", ("spa",))),
+        (0x81, descriptor(0x81, ATSC_DUAL_MONO + b"\xffengspa"), (Kind.AUDIO, "ac3", ("eng", "spa"))),
+        (0x81, descriptor(0x81, ATSC_AC3 + b"\xbfspa") + language("eng"), (Kind.AUDIO, "ac3", ("eng", "spa"))),
+        (0x81, descriptor(0x81, ATSC_AC3[:5]), (Kind.AUDIO, "ac3", ())),
+        (0x87, descriptor(0xCC, b"\xc0\xc2\x90spa"), (Kind.AUDIO, "eac3", ("spa",))),
+        (0x87, descriptor(0xCC, b"\xfd\xd2\xd0\xe0\x01\x02\x03engspafra"), (Kind.AUDIO, "eac3", ("eng", "spa"))),
+        (0x87, descriptor(0xCC, b"\xc0"), (Kind.AUDIO, "eac3", ())),
+        (0x0F, descriptor(0x81, ATSC_AC3 + b"\xbfspa"), (Kind.AUDIO, "aac", ())),
         (0x0F, language("\x01\x02!"), (Kind.AUDIO, "aac", ())),
     ],
 )
@@ -207,6 +227,21 @@ def test_descriptors_tell_what_a_stream_is(
     assert found is not None
     (one,) = found.programmes[0].streams
     assert expected == (one.kind, one.codec, one.languages)
+
+
+def test_atsc_describes_sound() -> None:
+    """What a track is for and its title; a private descriptor with the same tag in another stream says nothing."""
+    loop = descriptor(0x81, ATSC_AC3)
+    table = pmt(
+        1, 0x110, [Es(0x81, 0x110, loop), Es(0x0F, 0x111, loop), Es(0x87, 0x112, descriptor(0xCC, b"\xc0\xd2"))]
+    )
+    found = sample(b"".join(stream(packets_of_section(0, pat({1: 0x1000})), packets_of_section(0x1000, table))))
+
+    assert found is not None
+    ac3, aac, eac3 = found.programmes[0].streams
+    assert ({*DESCRIPTION, "dependent"}, "Café!") == (set(ac3.dispositions), ac3.title)
+    assert ((), "") == (aac.dispositions, aac.title)
+    assert (set(DESCRIPTION), "") == (set(eac3.dispositions), eac3.title)
 
 
 def test_registered_programmes_have_types_of_their_own() -> None:

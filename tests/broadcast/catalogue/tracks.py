@@ -6,11 +6,11 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from tests.broadcast import transport
+from tests.broadcast import making, transport
 from tests.broadcast.captions import arib_units, teletext_units
 from tests.broadcast.containers import CAN_ATTACH, Head, Said, remuxed
 from tests.broadcast.making import Part
-from tests.broadcast.studio import SECOND_PID, audio, frames, service, steady, video
+from tests.broadcast.studio import AUDIO_PID, SECOND_PID, audio, frames, service, steady, video
 from tests.broadcast.transport import FOREVER, HZ, PRIVATE, Elementary, Unit
 from tests.broadcast.truth import Made, Recipe, Track, truth_of
 from tests.sections import component_tag, descriptor
@@ -47,6 +47,28 @@ def receiver_mix() -> Made:
     narrated = Track(language="eng", voice=1, title="to be mixed with the main sound", dispositions=DESCRIPTION_IN_MP4)
     names = ("no flag in mp4 for dependent",)
     return Made(data=data, truth=truth_of([SHORT], tracks=(Track(), narrated), doubts=(), names=names))
+
+
+def sounds_of_their_own_word() -> Made:
+    """AC-3 that itself says to be a description comes first; a supplementary audio descriptor has another language."""
+    ac3 = _ac3_description()
+    main = replace(audio([SHORT], pid=SECOND_PID), descriptors=_spoken(0, "fra"))
+    named = _spoken(0, "fra") + descriptor(0x7F, bytes([0x06, 0x80 | 1 << 2 | 1]) + b"qad")
+    other = replace(audio([SHORT], pid=SECOND_PID + 1, voice=1), descriptors=named)
+    data = transport.multiplexed(service(video([SHORT]), ac3, main, other), clock=steady())
+    tracks = (
+        Track(codec="ac3", language="fra", voice=1, dispositions=("visual_impaired",)),
+        Track(language="fra"),
+        Track(language="qad", voice=1, dispositions=DESCRIPTION_IN_MP4),
+    )
+    return Made(data=data, truth=truth_of([SHORT], tracks=tracks, first_track=1, doubts=()))
+
+
+def _ac3_description() -> Elementary:
+    pieces = making.pieces_of([SHORT])
+    samples = making.burst_samples(making.events_of(pieces), pieces[-1].end_s, 1)
+    units = making.encoded_sound("ac3", [samples], "stereo", options={"audio_service_type": "vi"})
+    return Elementary(pid=AUDIO_PID, stream_type=0x81, units=units, descriptors=_spoken(0, "fra"))
 
 
 # --- what other containers say
@@ -205,6 +227,7 @@ def with_a_font(*, kept: bool) -> Made:
 CATALOGUE: dict[str, Recipe] = {
     "audio_description": Recipe(make=audio_description),
     "receiver_mix": Recipe(make=receiver_mix),
+    "sounds_of_their_own_word": Recipe(make=sounds_of_their_own_word),
     "said_in_matroska": Recipe(make=said_in_matroska, suffix=".mkv"),
     "said_in_matroska_later": Recipe(make=lambda: said_in_matroska(1), suffix=".mkv", asked={"container": "mkv"}),
     "for_receivers": Recipe(make=for_receivers),
