@@ -81,6 +81,8 @@ MODULES = {
     "encode/accounting": "pure",
     "encode/caption_forms": "pure",
     "encode/content_range": "pure",
+    "encode/source_check": "pure",
+    "encode/stated_end": "pure",
     "encode/encoder_options": "acts",
     "encode/contents": "acts",
     "encode/left_out": "pure",

@@ -14,7 +14,8 @@ class StreamFacts:
 
     Of audio: `filled` packets of silence were put into gaps (`filled_s` seconds of them), `cut` packets overlapped what
     was there already, `converted` ones had another configuration than the track and were encoded anew; `largest_skew_s`
-    is how far a packet was placed from its own time.
+    is how far a packet was placed from its own time. `told_end_s` is where the recording's last stamp has the track's
+    end, `told_by_length_s` where its first stamp and the lengths of its packets have it; None where no one clock tells.
     """
 
     codec: str
@@ -29,6 +30,8 @@ class StreamFacts:
     largest_skew_s: Fraction = Fraction(0)
     start_s: Fraction | None = None
     end_s: Fraction | None = None
+    told_end_s: Fraction | None = None
+    told_by_length_s: Fraction | None = None
 
     def cover(self, start_s: Fraction, end_s: Fraction) -> None:
         self.start_s = start_s if self.start_s is None else min(self.start_s, start_s)

@@ -137,6 +137,7 @@ class Service:
 class MediaInfo:
     """
     A recording as probed. `start_s` and `duration_s` are the container's own claims, None when it makes none.
+    `stated_end` is the byte behind its last by the sizes that the container has in it, None when it has none.
 
     `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.
     `left_out` says of each of them, and of what else nobody takes, why. `metadata` are the container's own words,
@@ -168,6 +169,17 @@ class MediaInfo:
     unheard: Mapping[int, str] = field(default_factory=dict)
     first_byte: int = 0
     end_byte: int = 0
+    stated_end: int | None = None
+
+    @property
+    def cut_off_bytes(self) -> int:
+        """By so many bytes is the file shorter than its container says."""
+        return 0 if self.stated_end is None else max(0, self.stated_end - self.size_bytes)
+
+    @property
+    def end_is_known(self) -> bool:
+        """Whether the file is known to be whole by another sign than its duration: streams of packets just end."""
+        return self.format in {"mpegts", "mpeg"} or (self.stated_end is not None and not self.cut_off_bytes)
 
     @property
     def content_end(self) -> int:

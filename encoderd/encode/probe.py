@@ -31,6 +31,7 @@ from encoderd.encode.media import LeftOut, MediaInfo, Service
 from encoderd.encode.programmes import Choice, choose, late_pids, layout, with_components
 from encoderd.encode.pyav import chapters_of, open_input
 from encoderd.encode.service_information import read_services, service
+from encoderd.encode.stated_end import stated_end
 from encoderd.encode.transport_stream import NULL_PID, TransportSample, packet_shape
 from encoderd.jobs import readable
 
@@ -214,6 +215,7 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
             )
         )
         media = media_info(container, recording.size_bytes, choice, told, examples, late)
+        media = replace(media, stated_end=stated_end(head, recording.size_bytes, recording.read))
         if not places and chapters_of(container) is None and are_marked(head, _tail(recording)):
             unread = LeftOut(what="chapters", reason="this PyAV reads none", matters=True)
             media = replace(media, left_out=(*media.left_out, unread))

@@ -86,6 +86,8 @@ class Reader:
             if track == [0]
         }
         self._decoders: dict[int, PictureDecoder] = {}
+        #: Of each stream but the pictures': first and last stamp, the last one's duration, that of all; in its ticks.
+        self._told: dict[int, list[int | None]] = {}
         self._decoding: int | None = None  # the stream whose pictures are decoded now
         self._decoded_s = 0.0  # how far it is
         self._sequence = b""  # the last MPEG-2 sequence header
@@ -153,6 +155,7 @@ class Reader:
                         del known[next(iter(known))]
             self._take_picture(index, packet)
             return
+        self._note_sound(index, source, packet)
         self._shift(packet)
         for track in tracks:
             if self._opening is not None:
@@ -203,6 +206,17 @@ class Reader:
             self._facts.last_position = max(self._facts.last_position, packet.pos - self._base_position)
             if self._reception is not None:
                 self._reception.demuxed_bytes = self._facts.last_position
+
+    def _note_sound(self, index: int, source: tuple[int | None, int | None], packet: Packet[Any]) -> None:
+        """Remember what the recording tells of a track's length; `source` are pts and dts before they were placed."""
+        stamp, duration = source[0] if source[0] is not None else source[1], packet.duration or 0
+        told = self._told.get(index)
+        if told is None:
+            self._told[index] = [stamp, stamp, duration, duration]
+            return
+        if stamp is not None:
+            told[0], told[1], told[2] = (stamp if told[0] is None else told[0]), stamp, duration
+        told[3] = (told[3] or 0) + duration
 
     def _at_s(self, item: Any) -> float:
         """Seconds on the output's timeline of what was placed and not shifted yet; without a timestamp, where it is."""
@@ -307,6 +321,20 @@ class Reader:
         facts.discontinuity_count, facts.gap_count = timeline.discontinuity_count, pauses.gap_count
         facts.outlier_count, facts.duplicate_count = timeline.outlier_count, timeline.duplicate_count
         facts.largest_skew_s = round(timeline.largest_skew_s, 6)
+        if not facts.discontinuity_count + facts.outlier_count:
+            self._note_ends()
+
+    def _note_ends(self) -> None:
+        """One clock from beginning to end: it tells where each track has to end."""
+        for index, (first, last, duration, length) in self._told.items():
+            for number in self._tracks[index]:
+                if not 0 < number <= len(self._plan.audio) or first is None or last is None or not duration:
+                    continue
+                track, time_base = self._facts.streams[number], Fraction(self._source.streams[index].time_base or 0)
+                end_s = (last + duration) * time_base - self._facts.zero_s
+                track.told_end_s = end_s if track.told_end_s is None else max(end_s, track.told_end_s)
+                if not self._plan.audio[number - 1].also:
+                    track.told_by_length_s = (first + (length or 0)) * time_base - self._facts.zero_s
 
 
 def tracks(plan: EncodePlan) -> dict[int, list[int]]:

@@ -291,10 +291,10 @@ class Timeline:
         self.pauses.add(index, Pause(number=stream.placed, end=end, length=step + told, told=told))
 
     def finish(self, carrying: int | None = None) -> None:
-        """
-        Judge the pauses: nothing follows any more. What the stream `carrying`, the pictures', lacks at the end of the
-        others is one too.
-        """
+        """At the end, judge the last packets, and the pauses. What pictures (`carrying`) lack at the end is one."""
+        for index, other in self._streams.items():
+            if (pending := other.pending) is not None:
+                self._note_outlier(index, other, unwrapped(other.flicks(pending.stamp - pending.due)))
         reached, stream = self._reached(), self._streams.get(carrying if carrying is not None else -1)
         if stream is not None and stream.last is not None and reached is not None and stream.placed > 1:
             missing = reached - stream.output(stream.due)

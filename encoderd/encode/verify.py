@@ -14,17 +14,13 @@ from encoderd.encode.media import MediaInfo, never_sent
 from encoderd.encode.pictures import HDR
 from encoderd.encode.plan import EncodePlan
 from encoderd.encode.sound_check import codec_of_track, judge_sound, with_empty_tracks
+from encoderd.encode.source_check import judge_duration, judge_source
 from encoderd.encode.tags import judge_tags
 from encoderd.encode.written import OutputFacts, OutputStream, ProofFacts
 from encoderd.findings import Finding, Verdict, failed, passed, warned
 
 #: A stream of the output may begin or end this much beside what was muxed: rounding of container time bases.
 STREAM_TOLERANCE_S = Fraction(1, 10)
-#: The source's own claim of its duration is an estimate; beyond this much it is believed. Whichever is larger.
-CLAIM_TOLERANCE_S = Fraction(2)
-CLAIM_TOLERANCE_RATIO = Fraction(1, 100)
-#: The last packet read must begin within this many bytes of the source's end.
-TAIL_BYTES = 4 * 1024 * 1024
 #: More damaged packets, or more of the time damaged or missing, than this share are worth a warning.
 DAMAGE_RATIO = Fraction(1, 1000)
 #: Sound this far beside its picture is noticed by nobody. Source: ITU-R BT.1359-1 has the first notice at 45 ms.
@@ -44,7 +40,6 @@ NEARER_DB, UNLIKE_DB = 3.0, 30.0
 ABOUT_A_WISH = frozenset({"granted"})
 
 _AGAIN = "Keep the recording, and see the job's log: encoderd logs JOB"
-_SOURCE = "Play the recording to its end, and compare it with the recorder's log."
 
 
 Pair = tuple[StreamFacts, OutputStream]  # what was muxed, and what is in the file
@@ -78,8 +73,8 @@ def judge(
         _durations(pairs),
         _timeline(plan, facts, output, pairs),
         _audio(pairs),
-        _whole_source(media, facts),
-        _claim(media, facts, [muxed for muxed, _ in pairs]),
+        judge_source(media, facts),
+        judge_duration(media, facts, [muxed for muxed, _ in pairs]),
         _decoded(output),
         *([] if proof is None else [_likeness(facts, proof)]),
         _skew(pairs),
@@ -189,8 +184,8 @@ def _timeline(plan: EncodePlan, facts: TranscodeFacts, output: OutputFacts, pair
 
 
 def _audio(pairs: list[Pair]) -> Finding:
-    """Where each track ends, against the pictures. A track that was over in the source may be over in the output."""
-    video_end_s, shown, doubted = pairs[0][1].end_s, [], False
+    """Where each track ends: by the recording's own stamps, and against the pictures."""
+    video_end_s, shown, doubted, wrong = pairs[0][1].end_s, [], False, False
     for number, (muxed, stream) in enumerate(pairs[1:], start=1):
         if stream.end_s is None or video_end_s is None:
             shown.append(f"track {number} is empty")
@@ -200,13 +195,26 @@ def _audio(pairs: list[Pair]) -> Finding:
         side = "after" if late_s > 0 else "before"
         shown.append(f"track {number} ends {abs(float(late_s)):.3f} s {side} the pictures")
         lost = muxed.dropped or muxed.damaged
-        if abs(late_s) > END_TOLERANCE_S:
+        beside_s = _beside_its_stamps(muxed, stream.end_s)
+        if beside_s > STREAM_TOLERANCE_S or (beside_s < -STREAM_TOLERANCE_S and not lost):
+            side = "after" if beside_s > 0 else "before"
+            shown[-1] += f", {abs(float(beside_s)):.3f} s {side} the end that the recording tells"
+            wrong = True
+        elif abs(late_s) > END_TOLERANCE_S:
             shown[-1] += "" if lost else ", as in the recording"
             doubted = doubted or bool(lost)
     text = ", ".join(shown) or "no sound"
+    if wrong:
+        return failed("audio", text, _AGAIN)
     if doubted:
         return warned("audio", text, "Play the end of the output; when that sound is needed, keep the recording.")
     return passed("audio", text)
+
+
+def _beside_its_stamps(muxed: StreamFacts, end_s: Fraction) -> Fraction:
+    """Return how much later a track ends than the recording tells: by its last stamp, or by its packets' lengths."""
+    told = (muxed.told_end_s, muxed.told_by_length_s)
+    return min((end_s - one for one in told if one is not None), key=abs, default=Fraction(0))
 
 
 def _geometry(plan: EncodePlan, output: OutputFacts) -> Finding:
@@ -265,40 +273,6 @@ def _likeness(facts: TranscodeFacts, proof: ProofFacts) -> Finding:
     if proof.compared * 10 < facts.frames_encoded * 9 and not proof.error:
         return warned("likeness", f"{text}, of {facts.frames_encoded}", _AGAIN)
     return passed("likeness", text)
-
-
-def _whole_source(media: MediaInfo, facts: TranscodeFacts) -> Finding:
-    if facts.last_position == 0 and not facts.read_error:
-        return passed("source_read", "the container does not tell positions")
-    left = media.content_end - facts.last_position
-    if left > max(TAIL_BYTES, media.size_bytes // 50):
-        return failed(
-            "source_read",
-            f"reading ended at byte {facts.last_position} of {media.size_bytes}: {left} bytes were never looked at"
-            + (f" ({facts.read_error})" if facts.read_error else ""),
-            _SOURCE,
-        )
-    text = f"to byte {facts.last_position} of {media.size_bytes}"
-    if facts.read_error:
-        return warned("source_read", f"{text}, where reading ended: {facts.read_error}", _SOURCE)
-    return passed("source_read", text)
-
-
-def _claim(media: MediaInfo, facts: TranscodeFacts, kept: list[StreamFacts]) -> Finding:
-    """The container's own duration is independent of our reading: it shows an encode that ended too early."""
-    ends = [stream.end_s for stream in kept if stream.end_s is not None]
-    if media.duration_s is None or not ends:
-        return passed("duration", "the source claims no duration")
-    made, claimed = max(ends), media.duration_s
-    shown = f"{float(made):.3f} s made, {float(claimed):.3f} s claimed by the source"
-    missing = claimed - made
-    if abs(missing) <= max(CLAIM_TOLERANCE_S, claimed * CLAIM_TOLERANCE_RATIO):
-        return passed("duration", shown)
-    if facts.discontinuities:
-        return warned("duration", f"{shown}; its clock jumps {len(facts.discontinuities)} times, so the claim is void")
-    if missing > 0:
-        return failed("duration", f"{shown}: {float(missing):.3f} s are missing", _SOURCE)
-    return warned("duration", f"{shown}; more than was claimed")
 
 
 def _decoded(output: OutputFacts) -> Finding:

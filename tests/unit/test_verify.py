@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ PLAN = EncodePlan(
 )
 SIZE = 1_000_000_000
 MEDIA = MediaInfo(
-    format="mpegts", size_bytes=SIZE, start_s=Fraction(1), duration_s=Fraction(1800), video=(), audio=(), other=()
+    format="wtv", size_bytes=SIZE, start_s=Fraction(1), duration_s=Fraction(1800), video=(), audio=(), other=()
 )
 TAGS = PictureTags(sample_aspect_ratio=Fraction(4, 3), color_primaries=1, color_trc=1, colorspace=1, color_range=1)
 FIRST = Tags(dispositions=("default",))
@@ -244,6 +245,51 @@ def test_short_recordings_may_differ_by_two_seconds() -> None:
 
     assert verdicts(replace(MEDIA, duration_s=Fraction(49, 10)), happened, output())["duration"] is Verdict.PASS
     assert verdicts(replace(MEDIA, duration_s=Fraction(6)), happened, output())["duration"] is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("changes", "last_position", "verdict"),
+    [
+        ({"format": "mpegts"}, SIZE - 1000, Verdict.PASS),
+        ({"format": "mpegts"}, SIZE // 2, Verdict.FAIL),
+        ({"stated_end": SIZE}, SIZE - 1000, Verdict.PASS),
+        ({"stated_end": SIZE, "end_byte": SIZE - 10**8}, SIZE - 10**8 - 1000, Verdict.PASS),
+        ({"stated_end": SIZE}, 0, Verdict.FAIL),
+        ({"stated_end": SIZE + 1}, SIZE - 1000, Verdict.FAIL),
+        ({}, SIZE - 1000, Verdict.FAIL),
+    ],
+)
+def test_what_is_there_outweighs_a_claim(changes: dict[str, Any], last_position: int, verdict: Verdict) -> None:
+    """26 hours claimed for half an hour: wrong where the file is known to be whole and was read to its end."""
+    happened = facts()
+    happened.last_position = last_position
+    media = replace(MEDIA, duration_s=Fraction(95_090), **changes)
+
+    assert verdicts(media, happened, output())["duration"] is verdict
+
+
+@pytest.mark.parametrize(
+    ("told_s", "by_length_s", "change", "verdict"),
+    [
+        (1800, 1800, {}, Verdict.PASS),
+        (165, 165, {}, Verdict.FAIL),  # 165 s of sound that play for half an hour
+        (165, 1800, {}, Verdict.PASS),  # stamps that stand still
+        (1800, 1650, {}, Verdict.PASS),  # gaps
+        (1950, 1950, {}, Verdict.FAIL),
+        (1950, 1950, {"damaged": 3}, Verdict.PASS),
+        (None, None, {}, Verdict.PASS),
+    ],
+)
+def test_a_track_ends_where_the_recording_tells(
+    told_s: int | None, by_length_s: int | None, change: dict[str, int], verdict: Verdict
+) -> None:
+    happened = facts()
+    track = happened.streams[1]
+    track.told_end_s = None if told_s is None else Fraction(told_s)
+    track.told_by_length_s = None if by_length_s is None else Fraction(by_length_s)
+    track.damaged = change.get("damaged", 0)
+
+    assert verdicts(MEDIA, happened, output())["audio"] is verdict
 
 
 def test_the_index_at_the_end_is_no_loss() -> None:

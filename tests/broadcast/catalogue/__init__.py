@@ -7,10 +7,10 @@ matter.
 
 from __future__ import annotations
 
-from tests.broadcast.catalogue import broadcasts, damages, foreign, refusals, shapes, sounds, times, tracks
+from tests.broadcast.catalogue import broadcasts, claims, damages, foreign, refusals, shapes, sounds, times, tracks
 from tests.broadcast.truth import Recipe
 
 CATALOGUE: dict[str, Recipe] = {}
-for _topic in (broadcasts, times, sounds, damages, refusals, tracks, shapes, foreign):
+for _topic in (broadcasts, times, claims, sounds, damages, refusals, tracks, shapes, foreign):
     assert not CATALOGUE.keys() & _topic.CATALOGUE.keys()
     CATALOGUE |= _topic.CATALOGUE

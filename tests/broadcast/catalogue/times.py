@@ -21,7 +21,7 @@ from tests.broadcast.truth import Made, Recipe, truth_of
 GOP = 15
 
 
-def _part(seconds: float = 4, b_frames: int = 2, **changes: Any) -> Part:
+def part_of(seconds: float = 4, b_frames: int = 2, **changes: Any) -> Part:
     options = (("g", str(GOP)), ("bf", str(b_frames)), ("sc_threshold", "0"))
     return Part(frames=frames(seconds), options=options, **changes)
 
@@ -39,7 +39,7 @@ def _sent(part: Part, codec: str, change: Callable[[Sequence[Unit]], list[Unit]]
 
 def joined_mid_gop() -> Made:
     """Two recordings in one file: the first begins and ends in the middle of a GOP, and so does the second."""
-    parts = [_part(5, scan="tff"), _part(5, scan="tff", number=1000)]
+    parts = [part_of(5, scan="tff"), part_of(5, scan="tff", number=1000)]
     edge_s = making.pieces_of(parts)[1].at_s
     whole = transport.multiplexed(service(video(parts), audio(parts)), clock=stepping(edge_s, 7_000))
     begin = round(0.3 * HZ)
@@ -53,7 +53,7 @@ def joined_mid_gop() -> Made:
 
 def aspect_change_mpeg2() -> Made:
     """4:3 → 16:9 in the same pixels, in a recording that was joined in the middle of a GOP: its zero is moved."""
-    narrow = _part(3, size=(192, 144), scan="tff")
+    narrow = part_of(3, size=(192, 144), scan="tff")
     parts = [narrow, replace(narrow, sample_aspect_ratio=Fraction(4, 3), frames=frames(4))]
     whole = transport.multiplexed(service(video(parts), audio(parts)), clock=steady())
     return Made(
@@ -62,7 +62,7 @@ def aspect_change_mpeg2() -> Made:
     )
 
 
-def _muxed(part: Part, codec: str, container: str, begin_s: Fraction) -> bytes:
+def muxed(part: Part, codec: str, container: str, begin_s: Fraction) -> bytes:
     """The same pictures and sounds in a file, which begins at `begin_s`."""
     target = BytesIO()
     picture, sound = video([part], codec), audio([part])
@@ -88,22 +88,22 @@ def _muxed(part: Part, codec: str, container: str, begin_s: Fraction) -> bytes:
 
 def edit_list() -> Made:
     """MP4 with B-frames, whose edit list takes the delay out of the pictures' times."""
-    part = _part(4)
-    return Made(data=_muxed(part, "libx264", "mp4", Fraction(0)), truth=truth_of([part]))
+    part = part_of(4)
+    return Made(data=muxed(part, "libx264", "mp4", Fraction(0)), truth=truth_of([part]))
 
 
 def from_80_s(container: str) -> Made:
     """A file that was cut out of a longer one, with its times."""
-    part = _part(4)
+    part = part_of(4)
     if container == "mpegts":
         data = transport.multiplexed(service(video([part], "libx264"), audio([part])), clock=steady(80 * HZ))
         return Made(data=data, truth=truth_of([part]))
-    return Made(data=_muxed(part, "libx264", container, Fraction(80)), truth=truth_of([part]))
+    return Made(data=muxed(part, "libx264", container, Fraction(80)), truth=truth_of([part]))
 
 
 def spoilt_end(codec: str) -> Made:
     """The last packet and another of the last few hold nothing that a decoder takes; one picture refers to these."""
-    part = _part(4, b_frames=0)
+    part = part_of(4, b_frames=0)
     picture = video([part], codec)
     units = list(picture.units)
     for number in (-3, -1):
@@ -124,12 +124,12 @@ _KINDS = (("mpeg2", "mpeg2video", 2), ("h264", "libx264", 0), ("h264", "libx264"
 for _name, _codec, _bs in _KINDS:
     CATALOGUE |= {
         f"six_in_a_pes_{_name}_{_bs}b": Recipe(
-            make=lambda codec=_codec, bs=_bs: _sent(_part(b_frames=bs), codec, lambda units: together(units, 6))
+            make=lambda codec=_codec, bs=_bs: _sent(part_of(b_frames=bs), codec, lambda units: together(units, 6))
         ),
         f"stamped_once_{_name}_{_bs}b": Recipe(
-            make=lambda codec=_codec, bs=_bs: _sent(_part(b_frames=bs), codec, lambda units: stamped_once(units, GOP))
+            make=lambda codec=_codec, bs=_bs: _sent(part_of(b_frames=bs), codec, lambda units: stamped_once(units, GOP))
         ),
     }
 CATALOGUE["pts_alone_h264"] = Recipe(
-    make=lambda: _sent(_part(), "libx264", lambda units: stamped_once(units, GOP, "pts"))
+    make=lambda: _sent(part_of(), "libx264", lambda units: stamped_once(units, GOP, "pts"))
 )
