@@ -20,12 +20,13 @@ import pytest
 
 from encoderd.encode.failures import EncodeFailed
 from tests.broadcast import sights
-from tests.broadcast.catalogue import CATALOGUE
+from tests.broadcast.catalogue import CATALOGUE, SIBLINGS
 from tests.broadcast.judgement import faults, untold
 from tests.broadcast.truth import Made
 from tests.closed_captions import captions_of
 from tests.encoding import Done, encode, try_encode
 
+ALL = [pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS else name for name in CATALOGUE]
 REJECTED = [name for name in CATALOGUE if name == "mostly_scrambled"]
 
 
@@ -58,7 +59,7 @@ def encoded(shelf: Path, folder: Path, name: str, **changes: Any) -> tuple[Done,
     return encode(path, **{**CATALOGUE[name].asked, **changes}), made
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE if name not in REJECTED])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REJECTED])
 def test_a_viewer_gets_all_of_it(shelf: Path, tmp_path: Path, name: str) -> None:
     """
     Pictures in order at their times, sound within 20 ms of them, tracks, geometry and colours; told in the receipt.
@@ -103,7 +104,7 @@ def test_a_gap_can_hold_the_last_picture(shelf: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("wish", "voice"), [("main", 0), ("sub", 1)])
-@pytest.mark.parametrize("name", ["dual_mono_mp2", "dual_mono_aac"])
+@pytest.mark.parametrize("name", [pytest.param("dual_mono_mp2", marks=pytest.mark.slow), "dual_mono_aac"])
 def test_dual_mono_gives_the_voice_that_was_asked_for(
     shelf: Path, tmp_path: Path, name: str, wish: str, voice: int
 ) -> None:

@@ -102,7 +102,7 @@ def test_wrong_turns(environment: dict[str, str], recording: Path, tmp_path: Pat
     assert not list(tmp_path.glob(".*partial"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ended_in_the_middle(
     environment: dict[str, str], long_recording: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

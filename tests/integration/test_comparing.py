@@ -47,8 +47,16 @@ def test_what_is_right_differs_in_nothing(encoded: tuple[Path, Path, Ours]) -> N
     ("arguments", "word"),
     [
         (["-itsoffset", "0.2", "-i", "{}", "-map", "0:v", "-map", "1:a", "-c", "copy"], "+200 ms from its picture"),
-        (["-map", "0", "-c", "copy", "-metadata:s:a:1", "language=ger"], "language eng there, ger here"),
-        (["-map", "0:v", "-map", "0:a:0", "-c", "copy"], "audio 2 (aac, eng): planned, and not in the output"),
+        pytest.param(
+            ["-map", "0", "-c", "copy", "-metadata:s:a:1", "language=ger"],
+            "language eng there, ger here",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["-map", "0:v", "-map", "0:a:0", "-c", "copy"],
+            "audio 2 (aac, eng): planned, and not in the output",
+            marks=pytest.mark.slow,
+        ),
         (
             ["-map", "0", "-c", "copy", "-c:v", "mpeg4", "-vf", "loop=loop=30:size=1:start=60"],
             "stand still while theirs move",

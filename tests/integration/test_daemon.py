@@ -98,6 +98,7 @@ def test_a_name_that_is_taken_is_not_replaced(daemon: RunningDaemon, recording: 
     assert (daemon.output / "b.mp4").is_symlink()
 
 
+@pytest.mark.slow
 def test_new_content_under_the_same_name_is_a_new_job(daemon: RunningDaemon, recording: Path) -> None:
     """With a new output beside the old one; the same content again is none, nor is it one after a restart."""
     daemon.start().drop(recording, old=True)
@@ -116,6 +117,7 @@ def test_new_content_under_the_same_name_is_a_new_job(daemon: RunningDaemon, rec
     assert (daemon.output / "a.mp4").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_output_on_another_file_system(daemon: RunningDaemon, recording: Path) -> None:
     """The partial file is written beside its target, so that the rename is one."""
     elsewhere = Path("/dev/shm")
@@ -137,6 +139,7 @@ def test_output_on_another_file_system(daemon: RunningDaemon, recording: Path) -
         output.rmdir()
 
 
+@pytest.mark.slow
 def test_two_at_once(daemon: RunningDaemon, recording: Path) -> None:
     """`concurrency = 2`: two children side by side, the same stem, and still each output has a name of its own."""
     daemon.configure(daemon={"concurrency": 2})

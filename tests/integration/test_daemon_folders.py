@@ -39,6 +39,7 @@ def goes_on(daemon: RunningDaemon) -> None:
     daemon.wait_for(lambda: not daemon.status()["problems"], what="a status without problems")
 
 
+@pytest.mark.slow
 def test_a_missing_output_folder_is_made(daemon: RunningDaemon, recording: Path) -> None:
     daemon.configure(watch={"output": daemon.root / "not" / "yet" / "there"})
     daemon.output = daemon.root / "not" / "yet" / "there"
@@ -78,6 +79,7 @@ def test_a_full_output_folder(daemon: RunningDaemon, recording: Path) -> None:
         daemon.kill()
 
 
+@pytest.mark.slow
 def test_an_output_folder_that_fills_up_in_mid_encode(daemon: RunningDaemon, long_recording: Path) -> None:
     """ENOSPC in the child: the partial file goes, the job waits until there is room for all of it."""
     daemon.configure(encode={"space_margin_mib": 0, "preset": "medium"})

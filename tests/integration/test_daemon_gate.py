@@ -39,6 +39,7 @@ def test_without_a_gpu_the_queue_waits_and_says_why(daemon: RunningDaemon, recor
     assert daemon.outputs() == []
 
 
+@pytest.mark.slow
 def test_it_is_told_once_and_tried_again(daemon: RunningDaemon, recording: Path) -> None:
     """A GPU that stays away for a week is one line in the log, not ten thousand."""
     daemon.configure(encode={"encoder": "h264_qsv"}, preflight={"recheck_s": 0.1})
@@ -71,6 +72,7 @@ def test_auto_takes_the_cpu_and_says_so(daemon: RunningDaemon, recording: Path) 
     assert daemon.receipt()["granted"]["encoder"] == "libx264"
 
 
+@pytest.mark.slow
 def test_the_cpu_alone_asks_for_no_gpu(daemon: RunningDaemon, recording: Path) -> None:
     daemon.start().drop(recording)
     daemon.wait_done()

@@ -87,6 +87,7 @@ def test_sigterm_in_mid_encode(daemon: RunningDaemon, long_recording: Path) -> N
     assert (job.attempts, daemon.outputs(), daemon.partials()) == (1, ["a.mp4"], [])
 
 
+@pytest.mark.slow
 def test_sigterm_with_a_child_that_does_not_heed_it(daemon: RunningDaemon, long_recording: Path) -> None:
     """A stopped process takes no SIGTERM; SIGKILL ends it, still within the 10 s."""
     daemon.start().drop(long_recording)
@@ -112,6 +113,7 @@ def test_sigterm_when_the_child_has_just_finished(daemon: RunningDaemon, long_re
     assert (daemon.outputs(), daemon.partials()) == (["a.mp4"], [])
 
 
+@pytest.mark.slow
 def test_the_children_of_a_killed_daemon_end_with_it(daemon: RunningDaemon, long_recording: Path) -> None:
     """The next life takes the job back, makes the partial file anew, and tells what happened."""
     daemon.configure(encode={"preset": "slow"})
@@ -135,6 +137,7 @@ def test_the_children_of_a_killed_daemon_end_with_it(daemon: RunningDaemon, long
     assert (daemon.outputs(), daemon.partials()) == (["a.mp4"], [])
 
 
+@pytest.mark.slow
 def test_partial_files_of_former_lives_are_swept(daemon: RunningDaemon, recording: Path) -> None:
     """Only those of our own jobs under their own name; what may be another queue's is left and named."""
     daemon.start().drop(recording)
@@ -191,7 +194,7 @@ def test_sighup_takes_good_settings(daemon: RunningDaemon, systemd: NotifySocket
     ("wrong", "told"),
     [
         ({"encode": {"qualty": 3}}, "Did you mean quality?"),
-        ({"encode": {"quality": 99}}, "less than or equal to 51"),
+        pytest.param({"encode": {"quality": 99}}, "less than or equal to 51", marks=pytest.mark.slow),
         ({"daemon": {"worker": "other"}}, "daemon.worker cannot change while the daemon runs"),
     ],
 )
@@ -237,6 +240,7 @@ def test_a_reload_may_take_a_folder_away(daemon: RunningDaemon, recording: Path,
     assert daemon.job(2).state is JobState.QUEUED
 
 
+@pytest.mark.slow
 def test_a_second_daemon_under_the_same_name(daemon: RunningDaemon) -> None:
     """It is refused with its own exit code and told whom it met; the first one's folder and status stay its own."""
     daemon.start()
@@ -265,7 +269,8 @@ def _damaged(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "code"), [(_too_new, ExitCode.DATABASE_TOO_NEW), (_damaged, ExitCode.DATABASE_CORRUPT)]
+    ("damage", "code"),
+    [pytest.param(_too_new, ExitCode.DATABASE_TOO_NEW, marks=pytest.mark.slow), (_damaged, ExitCode.DATABASE_CORRUPT)],
 )
 def test_a_database_that_cannot_be_used(daemon: RunningDaemon, damage: object, code: ExitCode) -> None:
     """Its own exit code, a remedy, no traceback, and the file as it was."""

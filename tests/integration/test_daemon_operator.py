@@ -60,6 +60,7 @@ def test_cancel_a_running_job_and_try_it_again(daemon: RunningDaemon, long_recor
     assert daemon.wait_done().attempts == 1
 
 
+@pytest.mark.slow
 def test_priority_decides_who_is_next(daemon: RunningDaemon, recording: Path) -> None:
     daemon.start()
     run(daemon, "queue", "pause")
@@ -110,6 +111,7 @@ def test_what_the_listings_say(daemon: RunningDaemon, recording: Path) -> None:
     assert "\x1b" not in text + "".join(columns)
 
 
+@pytest.mark.slow
 def test_a_table_on_a_terminal(daemon: RunningDaemon, recording: Path) -> None:
     """Headings and colours where somebody looks."""
     daemon.start().drop(recording)
@@ -150,6 +152,7 @@ def follow(daemon: RunningDaemon, *words: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_log_is_followed_to_its_end(daemon: RunningDaemon, long_recording: Path) -> None:
     """`logs JOB -f` prints what is there, goes on, and ends by itself when the attempt has ended."""
     daemon.start().drop(long_recording)

@@ -60,6 +60,7 @@ def test_what_was_granted_is_in_the_receipt_and_on_the_first_line(qsv: RunningDa
     assert [line["event"] for line in qsv.log() if line.get("job") == 1][:2] == ["queue.job_added", "encode.started"]
 
 
+@pytest.mark.slow
 def test_a_rate_control_that_the_gpu_changes_is_told(qsv: RunningDaemon, simulated: Simulated, broadcast: Path) -> None:
     """Encoders without shaders take LA_ICQ and do ICQ: a warning on the first line, on the last, and in the receipt."""
     qsv.configure(encode={"rate_control": "la_icq"})
@@ -113,6 +114,7 @@ def test_folders_with_other_settings_have_doors_of_their_own(
     assert "ow power" in qsv.log("gate.closed")[0]["reason"]
 
 
+@pytest.mark.slow
 def test_the_first_job_of_a_batch_waits_for_a_new_trial(
     qsv: RunningDaemon, simulated: Simulated, broadcast: Path, tmp_path: Path
 ) -> None:

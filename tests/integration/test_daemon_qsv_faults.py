@@ -47,12 +47,12 @@ IN_A_JOB = [
     Fault(order=f"drop@{LATE}", says="frames"),
     Fault(order=f"trunc@{LATE}", says="decode", often=False),
     Fault(order=f"garble@{LATE}", says="other ones than went in", often=False),
-    Fault(order=f"garble@{LATE}x1", says="other ones than went in"),
+    Fault(order=f"garble@{LATE}x1", says="other ones than went in", often=False),
     Fault(order=f"busy@{LATE}", kind="crash", closes=False, says="stood still", often=False),
     Fault(order=f"exec@{LATE}", kind="crash", closes=False, says="stood still", often=False),
     Fault(order=f"hang@{LATE}", kind="crash", closes=False, says="stood still"),
     Fault(order=f"hangsync@{LATE}", kind="crash", closes=False, says="stood still", often=False),
-    Fault(order=f"crash@{LATE}", kind="crash", closes=False, says="SIGABRT"),
+    Fault(order=f"crash@{LATE}", kind="crash", closes=False, says="SIGABRT", often=False),
 ]
 
 #: Faults that hold the queue before a recording is touched.
@@ -68,9 +68,9 @@ IN_THE_TRIAL = [
     Fault(order="sync=-21@3", says="hang", often=False),
     Fault(order="nodata@3", says="nothing in it", often=False),
     Fault(order="drop@3", says="frames", often=False),
-    Fault(order="garble@3", says="other pictures"),
+    Fault(order="garble@3", says="other pictures", often=False),
     Fault(order="trunc@3", says="cannot be decoded", often=False),
-    Fault(order="hanginit", says="stood still"),
+    Fault(order="hanginit", says="stood still", often=False),
     Fault(order="hangload", says="stood still", often=False),
     Fault(order="hang@3", says="stood still", often=False),
     Fault(order="crash@3", says="SIGABRT", often=False),

@@ -53,6 +53,7 @@ def is_encoded_anew(daemon: RunningDaemon, recording: Path) -> None:
     assert len(daemon.jobs()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [grow, pytest.param(replace, marks=pytest.mark.slow)])
 def test_changed_between_settle_and_encode(
     daemon: RunningDaemon, recording: Path, change: Callable[[Path, Path], None]
@@ -112,6 +113,7 @@ def test_cut_short_in_mid_encode(daemon: RunningDaemon, recording: Path, long_re
     assert daemon.outputs() == ["a.mp4"]
 
 
+@pytest.mark.slow
 def test_deleted_in_mid_encode(daemon: RunningDaemon, long_recording: Path) -> None:
     """Nothing is published of a recording that its owner took away."""
     source = daemon.start().drop(long_recording)
@@ -124,6 +126,7 @@ def test_deleted_in_mid_encode(daemon: RunningDaemon, long_recording: Path) -> N
     assert daemon.job().attempts == 0
 
 
+@pytest.mark.slow
 def test_bad_recordings_do_not_stop_the_good(daemon: RunningDaemon, recording: Path) -> None:
     """Each is said what is wrong with it, and failed once; what is no file at all is none of our business."""
     (daemon.input / "text.ts").write_text("this is a letter\n" * 1000)
@@ -156,6 +159,7 @@ def test_the_source_is_deleted_where_that_is_wanted(daemon: RunningDaemon, recor
     assert daemon.log("encode.finished")[0]["source"] == "deleted"
 
 
+@pytest.mark.slow
 def test_the_source_is_moved_where_that_is_wanted(daemon: RunningDaemon, recording: Path) -> None:
     """With its subfolder; a name that is taken there is not replaced, the recording then stays."""
     archive = daemon.root / "archive"
@@ -176,6 +180,7 @@ def test_the_source_is_moved_where_that_is_wanted(daemon: RunningDaemon, recordi
     assert said["news/b.ts"].endswith("exists already")
 
 
+@pytest.mark.slow
 def test_a_source_is_not_moved_to_another_file_system(daemon: RunningDaemon, recording: Path) -> None:
     """It would be a copy, and a copy can fail half-way: the recording is kept, and the log says why."""
     elsewhere = Path("/dev/shm") / f"encoderd-archive-{os.getpid()}"
@@ -195,7 +200,7 @@ def test_a_source_is_not_moved_to_another_file_system(daemon: RunningDaemon, rec
         shutil.rmtree(elsewhere, ignore_errors=True)
 
 
-@pytest.mark.parametrize("wish", ["delete", "move"])
+@pytest.mark.parametrize("wish", ["delete", pytest.param("move", marks=pytest.mark.slow)])
 def test_a_doubt_keeps_the_source(daemon: RunningDaemon, recording: Path, wish: str) -> None:
     """A finding that is not "pass" is enough, here a damaged recording; the output is published with its doubts."""
     damaged = bytearray(recording.read_bytes() * 2)

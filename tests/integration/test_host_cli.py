@@ -110,6 +110,7 @@ def test_a_vm_without_anything_to_start_from_is_not_booted(settings: Path, tmp_p
     assert not (tmp_path / "run/here/pid").exists()
 
 
+@pytest.mark.slow
 def test_what_collect_writes_is_judged_anywhere(settings: Path, tmp_path: Path) -> None:
     """The findings on the file are those of the host: this one's."""
     target = tmp_path / "host.tar.gz"

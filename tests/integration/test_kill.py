@@ -28,6 +28,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+@pytest.mark.slow
 def test_every_recording_has_one_verified_output_after_eight_kills(tmp_path: Path, batch: list[Path]) -> None:
     """Daemon and child are killed at eight seeded moments; afterwards all is as if nothing had happened."""
     queue = {"retry_pause_s": 0.05, "max_attempts": 100}
