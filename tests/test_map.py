@@ -133,6 +133,7 @@ MODULES = {
     "encode/nal_units": "pure",
     "encode/picture_decoder": "acts",
     "encode/picture_times": "pure",
+    "encode/dolby_vision": "pure",
     "encode/pictures": "pure",
     "encode/pipe": "acts",
     "encode/plan": "pure",

@@ -107,18 +107,26 @@ def incomplete(head: bytes, read: Read | None = None) -> Lack | None:
 def encrypted(head: bytes, read: Read | None = None) -> Lack | None:
     """Say how the content is encrypted, in which FFmpeg finds streams as if it were not; None when it is not."""
     if head[4:8] in _BOXES:
-        index = next((body for kind, body in _top_boxes(read or _reader(head)) if kind == b"moov"), b"")
+        index = tracks_of(head, read)
         if b"sinf" in index and (b"encv" in index or b"enca" in index):
             return Lack("its pictures or sound are encrypted (MP4, Common Encryption)", _NO_KEY)
     if head.startswith(_EBML):
-        begin = head.find(_TRACKS)
-        tracks = head[begin : max(begin, head.find(_CLUSTER, begin))] if begin >= 0 else b""
+        tracks = tracks_of(head)
         # ContentEncodings, and in them a ContentEncodingType of 1: encryption (RFC 9559, 5.1.4.1.31)
         if b"\x6d\x80" in tracks and b"\x50\x33\x81\x01" in tracks and b"\x50\x35" in tracks:
             return Lack("its pictures or sound are encrypted (Matroska, ContentEncryption)", _NO_KEY)
     if head.startswith(_ASF) and any(mark in head[:65_536] for mark in _ASF_ENCRYPTED):
         return Lack("it is protected (Windows Media DRM)", _NO_KEY)
     return None
+
+
+def tracks_of(head: bytes, read: Read | None = None) -> bytes:
+    """Return what MP4 ("moov") or Matroska (Tracks) say of their tracks, b"" of other containers."""
+    if head[4:8] in _BOXES:
+        return next((body for kind, body in _top_boxes(read or _reader(head)) if kind == b"moov"), b"")
+    begin = head.find(_TRACKS) if head.startswith(_EBML) else -1
+    end = head.find(_CLUSTER, begin)
+    return head[begin : end if end >= 0 else len(head)] if begin >= 0 else b""
 
 
 def _movie_lacks(found: list[tuple[bytes, bytes]]) -> Lack | None:

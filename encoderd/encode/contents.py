@@ -21,7 +21,8 @@ from encoderd.encode import words
 from encoderd.encode.audio_configuration import codec_word, is_dual_mono
 from encoderd.encode.chapters import of_source
 from encoderd.encode.dispositions import named
-from encoderd.encode.elementary_streams import SOUND_NAMES, Kind
+from encoderd.encode.dolby_vision import in_descriptors
+from encoderd.encode.elementary_streams import SOUND_NAMES, Kind, descriptors
 from encoderd.encode.left_out import LAST_TABLE_PID, of_stream, of_table_entry, of_tables, of_unnamed
 from encoderd.encode.media import AttachmentInfo, AudioInfo, CaptionInfo, LeftOut, MediaInfo, Service, VideoInfo
 from encoderd.encode.pictures import WIDEST_SAMPLE
@@ -297,6 +298,7 @@ def _video_info(stream: VideoStream, track: Track | None) -> VideoInfo:
         color_trc=int(context.color_trc),
         colorspace=int(context.colorspace),
         color_range=int(context.color_range),
+        dolby_vision=None if track is None else in_descriptors(descriptors(track.descriptors)),
         language=_language(stream, track),
         title=_title(stream, track),
         dispositions=_dispositions(stream, track),

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from encoderd.encode.dolby_vision import Configuration
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
@@ -45,7 +47,8 @@ class VideoInfo:
     `sample_aspect_ratio` is width : height of one sample, 0 when unknown. Colour values are the numbers of ITU-T H.273
     (2 = unspecified); `color_range` is 0 unspecified, 1 limited, 2 full. `container_aspect` is what the container says
     of a sample where that overrides the pictures, else 0. `also` are further streams of the demuxer that carry the
-    same track at other times: a PID that changed in mid-recording. `language`, `title` and `dispositions` as in
+    same track at other times: a PID that changed in mid-recording. `dolby_vision` is what the container tells of it,
+    None where it tells nothing. `language`, `title` and `dispositions` as in
     AudioInfo.
     """
 
@@ -64,6 +67,7 @@ class VideoInfo:
     color_range: int = 0
     container_aspect: Fraction = Fraction(0)
     also: tuple[int, ...] = ()
+    dolby_vision: Configuration | None = None
     language: str = ""
     title: str = ""
     dispositions: tuple[str, ...] = ()

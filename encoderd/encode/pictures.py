@@ -93,7 +93,8 @@ class Look:
     motion. `repeated` have a field of the picture before, as telecined film has; `spots` are combed somewhere, which
     is asked where no whole picture is. `spacing_s` is the usual time from picture to picture, 0 when unknown; with
     `pulldown` progressive pictures last two and three fields by turns, as film's repeat flags say. With
-    `fields` each decoded picture was one field, and the look is of the frames that they make.
+    `fields` each decoded picture was one field, and the look is of the frames that they make. `has_base` is False where
+    only Dolby Vision knows the colours.
     """
 
     at: float
@@ -110,6 +111,7 @@ class Look:
     spacing_s: Fraction = Fraction(0)
     pulldown: bool = False
     fields: bool = False
+    has_base: bool = True
 
     @property
     def is_top_first(self) -> bool:
@@ -300,6 +302,14 @@ def frame_rate(guessed: Fraction, spacings_s: Sequence[Fraction]) -> Fraction:
     if guessed and abs(guessed * middle - 1) < Fraction(1, 100):
         return guessed  # 24 or 24/1.001: timestamps of a few pictures cannot tell, the sequence header can
     return nearest
+
+
+def own_colours(video: VideoInfo, looks: Sequence[Look]) -> str:
+    """Return the name of a coding whose colours nothing here can show, "" where there is none."""
+    told = video.dolby_vision
+    if told is not None and not told.has_base:
+        return f"Dolby Vision profile {told.profile}"
+    return "" if all(look.has_base for look in looks) else "Dolby Vision profile 5"
 
 
 def conversions(form: PictureForm, *, tone_mapped: bool = False) -> tuple[str, ...]:

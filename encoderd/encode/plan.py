@@ -24,6 +24,9 @@ MOVIE_TIMESCALE = 90_000
 MUXERS = {"mp4": "mp4", "mkv": "matroska"}
 #: The mark in the output by which encoderd knows its own work and never encodes it again.
 COMMENT = "Encoded by encoderd"
+#: What is wrong with pictures that have colours of their own, and what helps.
+NO_BASE = "no picture for other screens: in H.264 its colours are green and purple"
+PLAY_IT = "Play it on a device that knows Dolby Vision, or record the HDR10, HLG or SDR version of the programme."
 NO_CHAPTERS = Chapters()
 NO_TAGS = Tags()
 
@@ -70,7 +73,7 @@ def make_plan(
     most of it has.
 
     Raises:
-        EncodeFailed: there is no video to encode.
+        EncodeFailed: there is no video to encode, or none whose colours are known here (that one can be accepted).
     """
     if media.comment.startswith(COMMENT):
         raise rejected(
@@ -111,6 +114,10 @@ def make_plan(
             [f"audio stream {track.index}: no flag in {request.container} for {', '.join(unsaid)}"] if unsaid else []
         )
     pictures = video_plan(video, request.video, request.deinterlace, looks, request.tonemap)
+    if pictures.own_colours and not request.accept_damage:
+        raise rejected(
+            f"The pictures are {pictures.own_colours}, which has {NO_BASE}.", remedy=PLAY_IT, acceptable=True
+        )
     comment = f"{COMMENT}, job {request.job}"
     words = of_output(media.metadata, media.service, chapters.metadata, comment, MUXERS[request.container])
     notes += [f"{name} left out: MP4 has no place for it" for name in words.left_out]

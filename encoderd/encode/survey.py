@@ -26,11 +26,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, is_pulldown, repeats_field, verdict
+from encoderd.encode.dolby_vision import unit_has_base
 from encoderd.encode.fields import FieldOrder, are_fields
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm, woven_aspect
 from encoderd.encode.probe import DEMUXERS
-from encoderd.encode.pyav import mastering_peak_nits, open_input, orientation
+from encoderd.encode.pyav import mastering_peak_nits, open_input, orientation, side_data
 
 #: Places that are looked at, and pictures at each: 8 × 6 of 1440 × 1080 MPEG-2 take 0.3 to 0.4 s of one core.
 PLACES, FRAMES = 8, 6
@@ -236,6 +237,7 @@ def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, 
         spots=_spots(pictures) if Verdict.TFF not in verdicts and Verdict.BFF not in verdicts else 0,
         spacing_s=spacing_s,
         fields=fields,
+        has_base=unit_has_base(side_data(last, "DOVI_RPU_BUFFER")),
         pulldown=is_pulldown(steps) and not {Verdict.TFF, Verdict.BFF} & set(verdicts),
     )
 

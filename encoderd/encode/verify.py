@@ -12,7 +12,7 @@ from encoderd.encode.damage import Damage
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.media import MediaInfo, never_sent
 from encoderd.encode.pictures import HDR
-from encoderd.encode.plan import EncodePlan
+from encoderd.encode.plan import NO_BASE, PLAY_IT, EncodePlan
 from encoderd.encode.sound_check import codec_of_track, judge_sound, with_empty_tracks
 from encoderd.encode.source_check import judge_duration, judge_source
 from encoderd.encode.tags import judge_tags
@@ -241,6 +241,8 @@ def _geometry(plan: EncodePlan, output: OutputFacts) -> Finding:
 def _dynamic_range(plan: EncodePlan) -> Finding:
     """High dynamic range in 8 bits has bands, and most players show its H.264 pale."""
     video = plan.video
+    if video.own_colours:
+        return failed("dynamic_range", f"{video.own_colours} has {NO_BASE}", PLAY_IT)
     if video.color_trc in HDR:
         text = f"{HDR[video.color_trc]} kept as tagged, in 8 bits and without tone mapping"
         return warned("dynamic_range", text, 'Keep the recording, or encode it again with encode.tonemap = "auto".')

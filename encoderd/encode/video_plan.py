@@ -26,6 +26,7 @@ from encoderd.encode.pictures import (
     inferred,
     main_form,
     others,
+    own_colours,
     shown,
     woven_aspect,
 )
@@ -71,7 +72,8 @@ class VideoPlan:
     ratios that pictures of a size were seen with, for a libavfilter that cannot tell them. `notes` say in words what
     the plan changes; `also` as in VideoInfo. With `fields` pictures hold one field each and are woven first. With
     `tonemap` pictures of high dynamic range are mapped to BT.709, `tone_mapped` is the transfer of those in the main
-    form (0: none), `peak_nits` as in PictureForm.
+    form (0: none), `peak_nits` as in PictureForm. `own_colours` names a coding whose colours come out wrong,
+    "" for none.
     """
 
     index: int
@@ -101,6 +103,7 @@ class VideoPlan:
     tonemap: bool = False
     tone_mapped: int = 0
     peak_nits: int = 0
+    own_colours: str = ""
 
 
 def video_plan(
@@ -153,12 +156,21 @@ def video_plan(
             *(("pictures of one field each woven to frames",) if fields else ()),
             *conversions(main, tone_mapped=bool(tone_mapped)),
             *others(looks, main),
+            *_dolby_vision(video),
         ),
         also=video.also,
         tonemap=tonemap == "auto",
         tone_mapped=tone_mapped,
         peak_nits=main.peak_nits,
+        own_colours=own_colours(video, looks),
     )
+
+
+def _dolby_vision(video: VideoInfo) -> tuple[str, ...]:
+    told = video.dolby_vision
+    if told is None or not told.has_base:
+        return ()
+    return (f"Dolby Vision profile {told.profile}: what other screens show of it is kept, its metadata is not",)
 
 
 def _aspects(forms: Sequence[PictureForm]) -> tuple[tuple[tuple[int, int], Fraction], ...]:
