@@ -69,7 +69,8 @@ class PictureForm:
     """
     What a picture is like: size in pixels as decoded; `sample_aspect_ratio` 0 when untold; `frame_rate` in pictures per
     second, 0 when unknown; `rotation` in degrees anticlockwise that a player turns it by, after it is `mirrored` top to
-    bottom; `peak_nits` in cd/m² of the screen that high dynamic range was graded on, 0 when untold.
+    bottom; `peak_nits` in cd/m² of the screen that high dynamic range was graded on, or of its brightest sample; 0
+    when untold.
     """
 
     width: int

@@ -52,7 +52,7 @@ _UNNAMED = frozenset({"VideoHandler", "SoundHandler", "SubtitleHandler", "DataHa
 _MISREAD_BYTES = 4
 #: Timestamps are 64 bits with a sign; the lowest stands for "none", and what was calculated from it is near.
 _NO_TIME = -(2**62)
-_MATRIX, _MASTERING = Struct("=9i"), Struct("=22i")
+_MATRIX, _MASTERING, _CONTENT_LIGHT = Struct("=9i"), Struct("=22i"), Struct("=2I")
 #: So many frames whose side data was asked for may wait for the collector; one of 1440 × 1080 takes 2.3 MB.
 COLLECT_EVERY = 8
 _asked = count(1)
@@ -151,6 +151,16 @@ def mastering_peak_nits(frame: Any) -> int:
         return 0
     *_, numerator, denominator, _, has_luminance = _MASTERING.unpack_from(told)
     return round(numerator / denominator) if has_luminance and numerator > 0 and denominator > 0 else 0
+
+
+def content_peak_nits(frame: Any) -> int:
+    """
+    Return the brightest sample of all of a frame's programme (MaxCLL) in cd/m², 0 when untold.
+
+    Source: libavutil, AVContentLightMetadata: it is the first of two numbers.
+    """
+    told = side_data(frame, "CONTENT_LIGHT_LEVEL")
+    return int(_CONTENT_LIGHT.unpack_from(told)[0]) if len(told) >= _CONTENT_LIGHT.size else 0
 
 
 def orientation(frame: Any) -> tuple[int, bool]:

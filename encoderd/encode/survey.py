@@ -31,7 +31,8 @@ from encoderd.encode.fields import FieldOrder, are_fields
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm, woven_aspect
 from encoderd.encode.probe import DEMUXERS
-from encoderd.encode.pyav import mastering_peak_nits, open_input, orientation, side_data
+from encoderd.encode.pyav import content_peak_nits, mastering_peak_nits, open_input, orientation, side_data
+from encoderd.encode.tonemapping import believed_peak
 
 #: Places that are looked at, and pictures at each: 8 × 6 of 1440 × 1080 MPEG-2 take 0.3 to 0.4 s of one core.
 PLACES, FRAMES = 8, 6
@@ -224,7 +225,7 @@ def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, 
             ),
             rotation=rotation,
             mirrored=mirrored,
-            peak_nits=mastering_peak_nits(last),
+            peak_nits=believed_peak(mastering_peak_nits(last), content_peak_nits(last)),
         ),
         frames=len(alike),
         interlaced=sum(picture.interlaced for picture in alike),

@@ -21,6 +21,8 @@ WHITE_NITS = 203.0
 USUAL_PEAK_NITS = 1000
 #: What PQ can say at most. Source: Rec. ITU-R BT.2100-2, table 4.
 MOST_NITS = 10_000
+#: The dimmest screen that anyone grades high dynamic range on: that of standard range. Source: Rec. ITU-R BT.2035, 1.
+LEAST_NITS = 100
 PQ, HLG = 16, 18
 #: Colours along each edge of the table: grey is within half a step of 8 bits of the curve (measured).
 EDGE = 33
@@ -46,6 +48,16 @@ def cube(transfer: int, peak_nits: int = 0) -> str:
     blue, green, red = np.meshgrid(steps, steps, steps, indexing="ij")
     mapped = tone_mapped(np.stack([red, green, blue], axis=-1).reshape(-1, 3), transfer, peak_nits)
     return f"LUT_3D_SIZE {EDGE}\n" + "".join("%.5f %.5f %.5f\n" % tuple(row) for row in mapped.tolist())  # noqa: UP031
+
+
+def believed_peak(*told_nits: int) -> int:
+    """
+    Return the first of the peaks (of the mastering screen, of the content) that can be one, 0 when none can.
+
+    Encoders that were told nothing say 0, 1, 65535 or what was in their memory: a peak of 1 would clip all that is
+    brighter than white, one of a million would darken everything.
+    """
+    return next((nits for nits in told_nits if LEAST_NITS <= nits <= MOST_NITS), 0)
 
 
 def tone_mapped(signal: Values, transfer: int, peak_nits: int = 0) -> Values:

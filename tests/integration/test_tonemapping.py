@@ -13,9 +13,10 @@ import pytest
 from encoderd.encode.filtering import FilterChain
 from encoderd.encode.media import VideoInfo
 from encoderd.encode.messages import VideoRequest
+from encoderd.encode.open_source import OpenSource
 from encoderd.encode.pictures import Colours, Look, PictureForm
 from encoderd.encode.video_plan import video_plan
-from tests.encoding import encode
+from tests.encoding import encode, request_for
 from tests.filmed import Film, luma
 
 SIZE = (64, 32)
@@ -94,11 +95,38 @@ def test_kept_high_dynamic_range_is_doubted(tmp_path: Path, transfer: int, name:
     )
 
 
+def film_with(path: Path, light: str) -> Path:
+    options = {"preset": "ultrafast", "x265-params": f"log-level=none:repeat-headers=1:{light}"}
+    return Film(frames=8, codec="libx265", colours=(9, PQ, 9, 1), pix_fmt="yuv420p10le", options=options).write(path)
+
+
+def graded_on(nits: int) -> str:
+    """x265's words: chromaticities in 0.00002, luminance in 0.0001 cd/m²."""
+    return f"master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L({nits * 10_000},50)"
+
+
+@pytest.mark.parametrize(
+    ("light", "wanted"),
+    [
+        ("max-cll=4000,400", 4000),
+        ("hdr10=1:max-cll=0,0", 0),
+        ("max-cll=1,1", 0),
+        ("max-cll=65535,65535", 0),
+        (f"{graded_on(1000)}:max-cll=4000,400", 1000),
+        (f"{graded_on(1)}:max-cll=4000,400", 4000),
+        (f"{graded_on(200_000)}:max-cll=65535,1", 0),
+    ],
+)
+def test_the_brightest_light_is_believed_where_it_can_be(tmp_path: Path, light: str, wanted: int) -> None:
+    """The mastering screen's, else the content's; numbers that no screen has say nothing."""
+    path = film_with(tmp_path / "x.ts", light)
+    request = request_for(path, tmp_path / "out.partial")
+    with OpenSource(request) as opened:
+        assert {wanted} == {look.form.peak_nits for look in opened.looks if look.form is not None}
+
+
 def test_the_mastering_screen_is_said(tmp_path: Path) -> None:
     """4000 cd/m² are rolled off where 1000 would be clipped."""
-    master = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(40000000,50):max-cll=4000,400"
-    options = {"preset": "ultrafast", "x265-params": f"log-level=none:repeat-headers=1:hdr10=1:{master}"}
-    film = Film(frames=24, codec="libx265", colours=(9, PQ, 9, 1), pix_fmt="yuv420p10le", options=options)
-    done = encode(film.write(tmp_path / "x.ts"))
+    done = encode(film_with(tmp_path / "x.ts", f"hdr10=1:{graded_on(4000)}:max-cll=4000,400"))
 
     assert "high dynamic range (PQ graded for 4000 cd/m²) tone-mapped to BT.709" in done.receipt["video"]["notes"]
