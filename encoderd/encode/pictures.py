@@ -325,9 +325,9 @@ def conversions(form: PictureForm, *, tone_mapped: bool = False) -> tuple[str, .
     if form.height == CODED_LINES and cropped(form.width, form.height)[1] == SHOWN_LINES:
         notes.append(f"{CODED_LINES} lines cropped to {SHOWN_LINES}")
     if form.mirrored:
-        notes.append("pictures mirrored, as the container says")
+        notes.append("pictures mirrored, as the recording says")
     if form.rotation:
-        notes.append(f"pictures turned by {form.rotation % 360} degrees, as the container says")
+        notes.append(f"pictures turned by {form.rotation % 360} degrees, as the recording says")
     return tuple(notes)
 
 

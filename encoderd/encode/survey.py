@@ -129,6 +129,7 @@ def _look(container: Any, video: VideoInfo, at: float) -> Look:
         return Look(at=at)
     seen: dict[int, list[_Picture]] = {stream.index: [] for stream in streams}
     last: dict[int, VideoFrame] = {}
+    turned: dict[int, tuple[int, bool]] = {}
     for stream in streams:
         stream.codec_context.thread_count = 1
     found: list[_Picture] = []
@@ -136,6 +137,8 @@ def _look(container: Any, video: VideoInfo, at: float) -> Look:
     for index, frame in _frames(container, streams):
         seen[index].append(_picture(frame, order))
         last[index] = frame
+        if frame.key_frame or index not in turned:  # H.264 tells it with these, and means those that follow
+            turned[index] = orientation(frame)
         if len(seen[index]) > len(found):
             found = seen[index]
         told = sum(picture.shown_s is not None for picture in found)
@@ -144,7 +147,7 @@ def _look(container: Any, video: VideoInfo, at: float) -> Look:
     stream = next((one for one in streams if seen.get(one.index) is found), None)
     if stream is None or not found:
         return Look(at=at)
-    return _described(found, last[stream.index], at, stream.codec_context, video)
+    return _described(found, last[stream.index], turned[stream.index], at, stream.codec_context, video)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +196,14 @@ def _frames(container: InputContainer, streams: list[Any]) -> Iterator[tuple[int
                 yield packet.stream_index, frame
 
 
-def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, video: VideoInfo) -> Look:
-    """Say what the pictures are like that have the form of the last one; a change may lie within them."""
+def _described(
+    seen: list[_Picture], last: VideoFrame, turned: tuple[int, bool], at: float, context: Any, video: VideoInfo
+) -> Look:
+    """
+    Say what the pictures are like that have the form of the last one; a change may lie within them.
+
+    `turned` is how the last key frame is to be turned and whether it is to be mirrored.
+    """
     alike = [picture for picture in seen if picture.form == seen[-1].form]
     times = [(number, picture.shown_s) for number, picture in enumerate(alike) if picture.shown_s is not None]
     # Where a PES packet holds several pictures, one of them has its timestamp.
@@ -207,7 +216,6 @@ def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, 
         alike, steps, spacing_s = _woven(alike), [], 2 * spacing_s
         height, aspect = 2 * height, woven_aspect(aspect, last.width, height)
     pictures = [picture.luma for picture in alike]
-    rotation, mirrored = orientation(last)
     verdicts, repeated = _compared(pictures)
     return Look(
         at=at,
@@ -223,8 +231,8 @@ def _described(seen: list[_Picture], last: VideoFrame, at: float, context: Any, 
                 matrix=int(last.colorspace),
                 range=int(last.color_range),
             ),
-            rotation=rotation,
-            mirrored=mirrored,
+            rotation=turned[0],
+            mirrored=turned[1],
             peak_nits=believed_peak(mastering_peak_nits(last), content_peak_nits(last)),
         ),
         frames=len(alike),

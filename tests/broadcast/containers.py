@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,6 +94,19 @@ def remuxed(
         for begin_s, end_s, text in head.texts:
             target.mux(_text_packet(texts, begin_s, end_s, text.encode(), timed=muxer in {"mp4", "mov"}))
     return out.getvalue()
+
+
+def with_matrix(data: bytes, matrix: Sequence[float]) -> bytes:
+    """
+    Return an MP4 whose first track has this matrix: (x, y) → (a x + c y, b x + d y).
+
+    Source: ISO/IEC 14496-12, 6.2.2.
+    """
+    a, b, c, d = (round(number * 65_536) for number in matrix)
+    upright, turned = (struct.pack(">9i", *rows) for rows in ((1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
+                                                               (a, b, 0, c, d, 0, 0, 0, 1 << 30)))  # fmt: skip
+    at = data.index(upright, data.index(b"tkhd"))
+    return data[:at] + turned + data[at + len(turned) :]
 
 
 def _text_stream(target: OutputContainer) -> Any:

@@ -24,6 +24,7 @@ from encoderd.encode.probe import demuxed, open_recording
 from encoderd.encode.pyav import COLLECT_EVERY
 from encoderd.encode.survey import survey
 from encoderd.encode.video_plan import VideoPlan, video_plan
+from tests.broadcast import containers
 from tests.closed_captions import captions_of, numbers, valid
 from tests.encoding import retimed
 from tests.filmed import RATE, Film, filtered, luma, psnr_db
@@ -415,19 +416,13 @@ def test_a_turned_picture_is_turned(tmp_path: Path, degrees: int, mirrored: bool
 
     assert ((180, 320) if degrees % 180 else (320, 180)) == (plan.width, plan.height)
     assert all(np.array_equal(placed(one, matrix), luma(other)) for one, other in zip(before, out, strict=True))
-    notes = ["pictures mirrored, as the container says"] if mirrored else []
-    notes += [f"pictures turned by {degrees} degrees, as the container says"] if degrees else []
+    notes = ["pictures mirrored, as the recording says"] if mirrored else []
+    notes += [f"pictures turned by {degrees} degrees, as the recording says"] if degrees else []
     assert tuple(notes) == plan.notes
 
 
 def with_matrix(path: Path, matrix: tuple[float, ...]) -> Path:
-    """Change the track's matrix: (x, y) → (a x + c y, b x + d y). Source: ISO/IEC 14496-12, 6.2.2."""
-    data, (a, b, c, d) = path.read_bytes(), (round(number * 65_536) for number in matrix)
-    head, tail = data.split(b"tkhd")
-    upright, turned = (struct.pack(">9i", *rows) for rows in ((1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
-                                                               (a, b, 0, c, d, 0, 0, 0, 1 << 30)))  # fmt: skip
-    assert upright in tail
-    path.write_bytes(head + b"tkhd" + tail.replace(upright, turned, 1))
+    path.write_bytes(containers.with_matrix(path.read_bytes(), matrix))
     return path
 
 
@@ -451,7 +446,7 @@ def test_a_slanting_picture_is_shown_as_ffmpeg_does(tmp_path: Path) -> None:
 
     assert (320, 180) == (last.width, last.height)
     assert luma(last)[:8, -8:].max() <= BLACK + 4
-    assert ("pictures turned by 343 degrees, as the container says",) == plan.notes
+    assert ("pictures turned by 343 degrees, as the recording says",) == plan.notes
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_conversions_are_said() -> None:
         "yuv422p10le converted to 8-bit 4:2:0",
         "high dynamic range (PQ) kept as tagged, without tone mapping",
         "1088 lines cropped to 1080",
-        "pictures turned by 270 degrees, as the container says",
+        "pictures turned by 270 degrees, as the recording says",
     ) == conversions(deep)
 
 

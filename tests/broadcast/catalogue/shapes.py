@@ -10,10 +10,12 @@ from av.video.frame import VideoFrame
 
 from tests.broadcast import making
 from tests.broadcast.catalogue.broadcasts import plain
+from tests.broadcast.containers import Head, Said, remuxed, with_matrix
 from tests.broadcast.making import BT709, FILM, PAL, Part
-from tests.broadcast.studio import PROGRESSIVE, TFF, VIDEO_PID, audio, frames, service, steady
+from tests.broadcast.studio import PROGRESSIVE, STREAM_TYPES, TFF, VIDEO_PID, audio, frames, service, steady
 from tests.broadcast.transport import HEVC, HZ, Elementary, Unit, multiplexed
 from tests.broadcast.truth import Made, Recipe, truth_of
+from tests.broadcast.turned import turned_pictures
 
 #: Primaries, transfer and matrix as ITU-T H.273 numbers them.
 PQ, HLG = (9, 16, 9), (9, 18, 9)
@@ -62,6 +64,26 @@ def hevc_fields() -> Made:
     return Made(data=multiplexed(service(picture, audio([part])), clock=steady()), truth=truth_of([part]))
 
 
+#: x264 and x265 begin a group with every twelfth picture here.
+GROUP = 12
+SIDEWAYS = replace(PROGRESSIVE, frames=frames(3))
+
+
+def sideways(codec: str, *, every: int, mirrored: bool) -> Made:
+    """Filmed with the camera on its side, as the bitstream says; no container is asked."""
+    units = turned_pictures(codec, SIDEWAYS, every=every, quarters=1, mirrored=mirrored)
+    picture = Elementary(pid=VIDEO_PID, stream_type=STREAM_TYPES[codec], units=units)
+    return Made(data=multiplexed(service(picture, audio([SIDEWAYS])), clock=steady()), truth=truth_of([SIDEWAYS]))
+
+
+def sideways_twice() -> Made:
+    """The bitstream's word is of these pictures, the container's (upside down) of what it was copied from."""
+    made = sideways("libx265", every=1, mirrored=False)
+    sound = Said(language="jpn", dispositions=("default",))
+    data = with_matrix(remuxed(made.data, "mp4", [Said(), sound], Head()), (-1, 0, 0, -1))
+    return replace(made, data=data)
+
+
 CATALOGUE: dict[str, Recipe] = {
     "hdr_pq": Recipe(make=lambda: hdr(PQ)),
     "film_flags": Recipe(make=lambda: plain([SOFT], tolerance_frames=EVEN)),
@@ -69,5 +91,7 @@ CATALOGUE: dict[str, Recipe] = {
     "film_flags_h264": Recipe(make=lambda: plain([SOFT], "libx264", tolerance_frames=EVEN)),
     "film_and_video": Recipe(make=film_and_video, asked={"deinterlace": "ivtc"}),
     "hevc_fields": Recipe(make=hevc_fields),
+    "sideways_h264": Recipe(make=lambda: sideways("libx264", every=GROUP, mirrored=True)),
+    "sideways_hevc": Recipe(make=sideways_twice, suffix=".mp4"),
     "hdr_hlg": Recipe(make=lambda: hdr(HLG)),
 }
