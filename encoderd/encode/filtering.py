@@ -102,7 +102,8 @@ class Filters:
         if not self._plan.fields:
             yield from self._push(frame)
             return
-        self._weaver = self._weaver or Weaver(frame)
+        if self._weaver is None:
+            self._weaver = Weaver(frame, unflagged=self._plan.unflagged, field_s=1 / (2 * self._rate))
         lost = self._weaver.lost
         for woven in self._weaver.push(frame):
             yield from self._push(woven)

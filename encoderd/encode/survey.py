@@ -25,9 +25,19 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from encoderd.encode.deinterlacing import Lines, Verdict, has_combed_spot, is_pulldown, repeats_field, verdict
+from encoderd.encode.deinterlacing import (
+    Lines,
+    Verdict,
+    has_combed_spot,
+    is_pulldown,
+    lies_above,
+    parities,
+    repeats_field,
+    verdict,
+)
 from encoderd.encode.dolby_vision import unit_has_base
-from encoderd.encode.fields import FieldOrder, are_fields
+from encoderd.encode.fields import FieldOrder, are_fields, may_be_fields
+from encoderd.encode.luma import luma_of
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm, woven_aspect
 from encoderd.encode.probe import DEMUXERS
@@ -167,7 +177,7 @@ def _picture(frame: VideoFrame, order: FieldOrder) -> _Picture:
         shown_s=None if frame.pts is None or not frame.time_base else Fraction(frame.pts * frame.time_base),
         interlaced=bool(frame.interlaced_frame),
         top_first=order.is_top_first(frame),
-        luma=_luma(frame),
+        luma=luma_of(frame, COLUMN_STEP),
     )
 
 
@@ -211,7 +221,12 @@ def _described(
     steps = [step for step in steps if step > 0]
     spacing_s = sorted(steps)[len(steps) // 2] if steps else Fraction(0)
     height, aspect = last.height, video.container_aspect or Fraction(context.sample_aspect_ratio or 0)
-    fields = are_fields([one.top_first for one in alike], sum(one.interlaced for one in alike), spacing_s)
+    flagged = are_fields([one.top_first for one in alike], sum(one.interlaced for one in alike), spacing_s)
+    fields = flagged or may_be_fields(height, spacing_s)
+    if fields and not flagged:
+        found = parities([lies_above(one.luma, other.luma) for one, other in pairwise(alike)])
+        fields = bool(found)
+        alike = [replace(one, interlaced=True, top_first=top) for one, top in zip(alike, found, strict=False)] or alike
     if fields:
         alike, steps, spacing_s = _woven(alike), [], 2 * spacing_s
         height, aspect = 2 * height, woven_aspect(aspect, last.width, height)
@@ -246,6 +261,7 @@ def _described(
         spots=_spots(pictures) if Verdict.TFF not in verdicts and Verdict.BFF not in verdicts else 0,
         spacing_s=spacing_s,
         fields=fields,
+        unflagged=fields and not flagged,
         has_base=unit_has_base(side_data(last, "DOVI_RPU_BUFFER")),
         pulldown=is_pulldown(steps) and not {Verdict.TFF, Verdict.BFF} & set(verdicts),
     )
@@ -279,25 +295,3 @@ def _spots(pictures: list[Lines]) -> int:
         for number in range(1, len(pictures) - 1)
         if pictures[number].shape[0] > 3
     )
-
-
-def _luma(frame: VideoFrame) -> Lines:
-    """Return some columns of the luma, in whole lines; of deeper samples the upper 8 bits."""
-    if not _luma_is_a_plane(frame.format):
-        frame = frame.reformat(format="gray")
-    plane: Any = frame.planes[0]
-    component = frame.format.components[0]
-    deep = component.bits > 8
-    rows = np.frombuffer(plane, np.dtype("<u2") if deep else np.uint8).reshape(
-        -1, plane.line_size // (2 if deep else 1)
-    )
-    columns: Lines = rows[: frame.height, : frame.width : COLUMN_STEP]
-    if deep:
-        columns = columns >> (component.bits - 8)
-    return columns.astype(np.int16)
-
-
-def _luma_is_a_plane(form: Any) -> bool:
-    """Whether the first plane is luma alone, 8 to 16 bits in our byte order: no RGB, nothing packed, no palette."""
-    component = form.components[0]
-    return bool(form.is_planar and component.is_luma and 8 <= component.bits <= 16 and not form.is_big_endian)

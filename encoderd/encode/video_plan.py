@@ -67,13 +67,12 @@ class VideoPlan:
 
     `frame_rate` is the output's, `source_rate` (0: the same) the recording's. `untold_aspect` is the sample aspect
     ratio of pictures that tell none, because the container does; 0 when their 1:1 is meant; `container_aspect` as in
-    VideoInfo. `untagged` are sizes whose
-    pictures tell no colours: a decoder that met tags before goes on telling those. `aspects` are the sample aspect
-    ratios that pictures of a size were seen with, for a libavfilter that cannot tell them. `notes` say in words what
-    the plan changes; `also` as in VideoInfo. With `fields` pictures hold one field each and are woven first. With
-    `tonemap` pictures of high dynamic range are mapped to BT.709, `tone_mapped` is the transfer of those in the main
-    form (0: none), `peak_nits` as in PictureForm. `own_colours` names a coding whose colours come out wrong,
-    "" for none.
+    VideoInfo. `untagged` are sizes whose pictures tell no colours: a decoder that met tags before goes on telling
+    those. `aspects` are the sample aspect ratios that pictures of a size were seen with, for a libavfilter that cannot
+    tell them. `notes` say in words what the plan changes; `also` as in VideoInfo. With `fields` pictures hold one field
+    each and are woven first, `unflagged` ones by what they show. With `tonemap` pictures of high dynamic range are
+    mapped to BT.709, `tone_mapped` is the transfer of those in the main form (0: none), `peak_nits` as in PictureForm.
+    `own_colours` names a coding whose colours come out wrong, "" for none.
     """
 
     index: int
@@ -100,6 +99,7 @@ class VideoPlan:
     notes: tuple[str, ...] = ()
     also: tuple[int, ...] = ()
     fields: bool = False
+    unflagged: bool = False
     tonemap: bool = False
     tone_mapped: int = 0
     peak_nits: int = 0
@@ -150,6 +150,7 @@ def video_plan(
         untold_aspect=Fraction(0) if any(form.sample_aspect_ratio for form in forms) else video.sample_aspect_ratio,
         container_aspect=told,
         fields=fields,
+        unflagged=fields and sum(look.unflagged for look in looks) * 2 > sum(look.fields for look in looks),
         aspects=_aspects(forms),
         untagged=tuple(sorted({(form.width, form.height) for form in forms} - tagged)),
         notes=(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoderd.encode.fields import Weaver, are_fields
+from encoderd.encode.deinterlacing import parities
+from encoderd.encode.fields import Weaver, are_fields, may_be_fields
 from encoderd.encode.pictures import woven_aspect
 from tests.filmed import Film, filtered, luma
 
@@ -65,6 +66,58 @@ def test_a_field_that_lost_its_other_is_left_out(missing: int, kept: list[int]) 
     frames, weaver = woven(pictures)
 
     assert ([number * 3600 for number in kept], 1) == ([frame.pts for frame in frames], weaver.lost)
+
+
+@pytest.mark.parametrize("top_first", [True, False])
+@pytest.mark.parametrize("missing", [None, 3])
+def test_fields_without_a_flag_are_woven_by_what_they_show(top_first: bool, missing: int | None) -> None:
+    """The upper one's lines lie above the other's, whichever came first; turns are counted by times."""
+    rows, columns = np.mgrid[0:32, 0:64]
+    moments = [(128 + 60 * np.sin(columns / 9 + rows / 3 + number / 3)).astype(np.uint8) for number in range(12)]
+    lines = [moment[(number % 2 == 0) is not top_first :: 2] for number, moment in enumerate(moments)]
+    pictures = [half(one, "prog") for one in lines]
+    for number, picture in enumerate(pictures):
+        picture.pts, picture.time_base = number * 1800, Fraction(1, 90_000)
+    kept = [number for number in range(6) if missing is None or number != missing // 2]
+    if missing is not None:
+        del pictures[missing]
+    weaver = Weaver(pictures[0], unflagged=True, field_s=Fraction(1, 50))
+    frames = [frame for picture in pictures for frame in weaver.push(picture)]
+
+    assert ([number * 3600 for number in kept], len(kept) < 6) == ([frame.pts for frame in frames], bool(weaver.lost))
+    for number, frame in zip(kept, frames, strict=True):
+        upper, lower = lines[2 * number : 2 * number + 2][:: 1 if top_first else -1]
+        assert frame.interlaced_frame
+        assert np.array_equal(upper, luma(frame)[0::2])
+        assert np.array_equal(lower, luma(frame)[1::2])
+
+
+@pytest.mark.parametrize(
+    ("above", "wanted"),
+    [
+        # Broadcasts in 1080i and 576i, taken apart and coded as pictures: still, and with a camera that tilts.
+        ((0.44, -0.44, 0.5, -0.47, 0.52, -0.59), [True, False] * 3 + [True]),
+        ((-0.11, 0.35, -0.1, 0.3, -0.08, 0.37), [False, True] * 3 + [False]),
+        ((0.52, -0.11, 1.0, -0.05, 1.11, -0.08), [True, False] * 3 + [True]),
+        # The same made progressive, in half the height.
+        ((-0.29, 0.02, -0.02, 0.04, -0.12, -0.01), []),
+        ((-0.01, 0.01, 0.03, 0.01, -0.03, 0.03), []),
+        ((0.03, -0.03, 0.03, -0.03, 0.03, -0.03), []),
+        ((0.4, 0.5, 0.4, 0.5, 0.4, 0.5), []),
+        ((0.44, -0.44), []),
+        ((), []),
+    ],
+)
+def test_fields_are_known_by_their_lines(above: tuple[float, ...], wanted: list[bool]) -> None:
+    """By turns and clearly, whatever the camera does (measured in foreign recordings)."""
+    assert wanted == parities(above)
+
+
+def test_only_what_can_be_a_field_is_looked_at() -> None:
+    assert [may_be_fields(lines, Fraction(1, 50)) for lines in (240, 288, 480, 540, 544, 576, 720, 1080)] == [
+        True, True, False, True, True, False, False, False,
+    ]  # fmt: skip
+    assert not may_be_fields(288, Fraction(1, 25))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
+from encoderd.encode.luma import luma_of
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Look, frame_rate
 from encoderd.encode.probe import demuxed, open_recording
-from encoderd.encode.survey import PLACES, _luma, survey
+from encoderd.encode.survey import COLUMN_STEP, PLACES, survey
 from tests.encoding import noisy, only, retimed, scrambled
 from tests.filmed import RATE, Film
 
@@ -139,7 +140,7 @@ def test_luma_is_found_in_pictures_of_any_form(form: str) -> None:
     lines[:64:2] = 200
     planes = np.concatenate([lines, np.full((48, 64), 128, np.uint8)])
     stored = VideoFrame.from_ndarray(planes, format="yuv420p").reformat(format=form)
-    found = _luma(stored)
+    found = luma_of(stored, COLUMN_STEP)
 
     assert found.shape[0] == 96
     assert (found[0:64:2].mean() - found[1:64:2].mean()) > 120

@@ -13,7 +13,7 @@ from tests.broadcast.catalogue.broadcasts import plain
 from tests.broadcast.containers import Head, Said, remuxed, with_matrix
 from tests.broadcast.making import BT709, FILM, PAL, Part
 from tests.broadcast.studio import PROGRESSIVE, STREAM_TYPES, TFF, VIDEO_PID, audio, frames, service, steady
-from tests.broadcast.transport import HEVC, HZ, Elementary, Unit, multiplexed
+from tests.broadcast.transport import HZ, Elementary, Unit, multiplexed
 from tests.broadcast.truth import Made, Recipe, truth_of
 from tests.broadcast.turned import turned_pictures
 
@@ -42,17 +42,17 @@ def film_and_video() -> Made:
     return plain(parts, tolerance_frames=Fraction(1), missing=6)
 
 
-def hevc_fields() -> Made:
-    """As DVB has interlaced HEVC: each coded picture is one field, of half the height, fifty in a second."""
-    part = Part(frames=100, rate=PAL, size=(256, 160), scan="tff")
+def fields(codec: str, *, scan: str = "tff", aspect: Fraction, options: tuple[tuple[str, str], ...] = ()) -> Made:
+    """Each coded picture is one field, of half the height, fifty in a second."""
+    part = Part(frames=100, rate=PAL, size=(256, 160), scan=scan)
     (piece,) = making.pieces_of([part])
-    field = replace(part, rate=2 * PAL, size=(256, 80), scan="progressive", options=FIELDS)
-    context = making.encoder("libx265", replace(field, sample_aspect_ratio=Fraction(1, 2)), field.rate)
+    field = replace(part, rate=2 * PAL, size=(256, 80), scan="progressive", options=options)
+    context = making.encoder(codec, replace(field, sample_aspect_ratio=aspect), field.rate)
     packets = []
     for number, frame in enumerate(making.pictures(part, piece, making.events_of([piece]))):
         whole = frame.to_ndarray()
         for second in (0, 1):
-            lines = np.concatenate([whole[second:160:2], np.full((40, 256), 118, np.uint8)])
+            lines = np.concatenate([whole[second ^ (scan == "bff") : 160 : 2], np.full((40, 256), 118, np.uint8)])
             half = VideoFrame.from_ndarray(lines, format="yuv420p")
             half.pts, half.time_base = 2 * number + second, 1 / field.rate
             packets += context.encode(half)
@@ -60,7 +60,7 @@ def hevc_fields() -> Made:
         Unit(pts=round(packet.pts / field.rate * HZ), dts=round(packet.dts / field.rate * HZ), data=bytes(packet))
         for packet in [*packets, *context.encode(None)]
     ]
-    picture = Elementary(pid=VIDEO_PID, stream_type=HEVC, units=units)
+    picture = Elementary(pid=VIDEO_PID, stream_type=STREAM_TYPES[codec], units=units)
     return Made(data=multiplexed(service(picture, audio([part])), clock=steady()), truth=truth_of([part]))
 
 
@@ -90,7 +90,11 @@ CATALOGUE: dict[str, Recipe] = {
     "film_flags_ivtc": Recipe(make=lambda: plain([SOFT], tolerance_frames=EVEN), asked={"deinterlace": "ivtc"}),
     "film_flags_h264": Recipe(make=lambda: plain([SOFT], "libx264", tolerance_frames=EVEN)),
     "film_and_video": Recipe(make=film_and_video, asked={"deinterlace": "ivtc"}),
-    "hevc_fields": Recipe(make=hevc_fields),
+    # As DVB has interlaced HEVC.
+    "hevc_fields": Recipe(make=lambda: fields("libx265", aspect=Fraction(1, 2), options=FIELDS)),
+    "fields_unflagged": Recipe(make=lambda: fields("libx264", aspect=Fraction(1))),
+    "half_height_50p": Recipe(make=lambda: plain([replace(PROGRESSIVE, frames=100, rate=2 * PAL, size=(256, 80))])),
+    "fields_unflagged_bottom": Recipe(make=lambda: fields("libx265", scan="bff", aspect=Fraction(1, 2))),
     "sideways_h264": Recipe(make=lambda: sideways("libx264", every=GROUP, mirrored=True)),
     "sideways_hevc": Recipe(make=sideways_twice, suffix=".mp4"),
     "hdr_hlg": Recipe(make=lambda: hdr(HLG)),
