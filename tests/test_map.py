@@ -80,6 +80,7 @@ MODULES = {
     "encode/containers": "pure",
     "encode/accounting": "pure",
     "encode/caption_forms": "pure",
+    "encode/display_sets": "pure",
     "encode/content_range": "pure",
     "encode/source_check": "pure",
     "encode/stated_end": "pure",

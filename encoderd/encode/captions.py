@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -23,6 +23,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 
 from encoderd.encode.caption_forms import TIMED_TEXT, fits_matroska, plain_text
+from encoderd.encode.display_sets import DisplaySets
 from encoderd.encode.languages import three_letters
 from encoderd.encode.media import CaptionInfo
 from encoderd.encode.pyav import tell
@@ -94,16 +95,47 @@ def _fits_matroska(caption: CaptionInfo, template: Any) -> bool:
     return fits_matroska(caption.codec) and template.codec_context is not None
 
 
-def as_written(caption: CaptionInfo, packet: Packet[Any]) -> Packet[Any] | None:
-    """Return the packet in the form that Matroska takes; None for one that says nothing."""
-    if caption.codec not in TIMED_TEXT:
-        return packet
-    text = plain_text(bytes(packet))
-    if not text:
-        return None
-    plain: Packet[Any] = Packet(text)
-    plain.pts, plain.dts, plain.duration, plain.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-    return plain
+class CaptionForms:
+    """
+    Captions in the form that files take, by track of the output: timed text as plain text, DVB subtitles as whole
+    display sets. What says nothing is left out. All methods yield (track, packet).
+    """
+
+    def __init__(self, captions: Mapping[int, CaptionInfo]) -> None:
+        self._timed = {track for track, caption in captions.items() if caption.codec in TIMED_TEXT}
+        self._sets: dict[int, DisplaySets[Packet[Any]]] = {
+            track: DisplaySets() for track, caption in captions.items() if caption.codec == "dvb_subtitle"
+        }
+
+    def push(self, track: int, packet: Packet[Any]) -> Iterator[tuple[int, Packet[Any]]]:
+        """Take a packet as demuxed, its times on the output's timeline."""
+        if track in self._sets:
+            stamp = packet.dts if packet.pts is None else packet.pts
+            at_s = None if stamp is None else stamp * Fraction(packet.time_base or 0)
+            yield from _with_data(track, self._sets[track].add(packet, at_s, bytes(packet)))
+        elif track in self._timed:
+            yield from _with_data(track, [(packet, plain_text(bytes(packet)))])
+        else:
+            yield track, packet
+
+    def reached(self, at_s: Fraction) -> Iterator[tuple[int, Packet[Any]]]:
+        """The pictures are at `at_s` of the output."""
+        for track, sets in self._sets.items():
+            yield from _with_data(track, sets.reached(at_s))
+
+    def finish(self) -> Iterator[tuple[int, Packet[Any]]]:
+        """Nothing follows any more."""
+        for track, sets in self._sets.items():
+            yield from _with_data(track, sets.finish())
+
+
+def _with_data(track: int, found: Iterable[tuple[Packet[Any], bytes]]) -> Iterator[tuple[int, Packet[Any]]]:
+    """PyAV's packets keep their data: another one takes it, with the times."""
+    for packet, data in found:
+        if data:
+            new: Packet[Any] = Packet(data)
+            new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+            yield track, new
 
 
 class CaptionsFile:
@@ -133,18 +165,15 @@ class CaptionsFile:
         self._broken = not path
 
     def write(self, number: int, packet: Packet[Any]) -> None:
-        """Take a packet of `streams[number]`, its times in the stream's ticks on the output's timeline."""
+        """Take a packet of `streams[number]` as CaptionForms gives it, its times on the output's timeline."""
         if not packet.size:
-            return
-        written = as_written(self._streams[number][0], packet)
-        if written is None:
             return
         self._taken[number] += 1
         if self._broken or (self._file is None and not self._open()):
             return
         assert self._file is not None
         try:
-            self._packets[number] += self._file.write(number, written, self._at_s(number, written))
+            self._packets[number] += self._file.write(number, packet, self._at_s(number, packet))
         except ValueError:  # FFmpeg's EINVAL and INVALIDDATA too: the packet is to blame, and costs itself
             self._refused += 1
         except _REFUSALS as error:

@@ -9,8 +9,9 @@ container; the output is closed here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from av.packet import Packet
@@ -18,7 +19,7 @@ from av.video.frame import VideoFrame
 
 from encoderd.encode.audio import AudioTrack
 from encoderd.encode.audio_plan import AudioPlan
-from encoderd.encode.captions import CaptionsFile, CaptionsWritten, as_written
+from encoderd.encode.captions import CaptionForms, CaptionsFile, CaptionsWritten
 from encoderd.encode.damage import DamageLog, Kind
 from encoderd.encode.facts import StreamFacts, TranscodeFacts
 from encoderd.encode.failures import not_wanted, rejected
@@ -279,23 +280,27 @@ class Transcode:
     # --- thread 4 (the caller's): encode and mux
 
     def _mux(self, writer: Writer) -> None:
-        inside = len(self._facts.streams)
+        plan, first = self._plan, 1 + len(self._plan.audio)
+        forms = CaptionForms(dict(enumerate((*plan.inside, *plan.beside), start=first)))
         for number, item in self._to_mux:
-            if number < inside:
-                ready = self._as_written(number, item)
-                if ready is not None:
-                    writer.write(number, ready)
-            elif self._captions is not None and isinstance(item, Packet):
-                self._captions.write(number - inside, item)
+            if isinstance(item, Packet) and number >= first:
+                self._write_captions(writer, forms.push(number, item))
+            else:
+                writer.write(number, item)
+            if isinstance(item, VideoFrame) and item.pts is not None:
+                self._write_captions(writer, forms.reached(item.pts * Fraction(item.time_base or 0)))
             if self._facts.packets_encoded and not self._facts.startup_s:
                 self._facts.startup_s = round(time.monotonic() - self._process_started_s, 3)
             self._progress(writer, "encoding")
+        self._write_captions(writer, forms.finish())
 
-    def _as_written(self, number: int, item: VideoFrame | Packet[Any]) -> VideoFrame | Packet[Any] | None:
-        place = number - 1 - len(self._plan.audio)
-        if place < 0 or not isinstance(item, Packet):
-            return item
-        return as_written(self._plan.inside[place], item)
+    def _write_captions(self, writer: Writer, captions: Iterable[tuple[int, Packet[Any]]]) -> None:
+        inside = len(self._facts.streams)
+        for number, packet in captions:
+            if number < inside:
+                writer.write(number, packet)
+            elif self._captions is not None:
+                self._captions.write(number - inside, packet)
 
     def _progress(self, writer: Writer, phase: str, now: bool = False) -> None:
         at_s = time.monotonic()

@@ -14,6 +14,9 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+from encoderd.encode.display_sets import in_pieces
 
 #: The codecs that can be written, in libavcodec's words.
 CODECS = frozenset({"dvb_subtitle", "dvb_teletext", "arib_caption"})
@@ -81,12 +84,14 @@ class TransportWriter:
             ValueError: it is longer than a PES packet.
         """
         stream, pid = self._streams[position], self._pids[position]
-        if len(payload) > LONGEST_PAYLOAD:
+        pieces = in_pieces(payload, LONGEST_PAYLOAD) if stream.codec == "dvb_subtitle" else [payload]
+        if max(map(len, pieces)) > LONGEST_PAYLOAD:
             raise ValueError(f"a caption of {len(payload)} bytes")
         tables = self._tables() if self._written % _TABLES_EVERY == 0 else b""
         self._written += 1
         clock = self._clock_reference(max(0, pts % WRAP - _AHEAD))
-        return tables + clock + b"".join(self._packets(pid, _pes(stream.codec, payload, pts)))
+        pes = (self._packets(pid, _pes(stream.codec, piece, pts)) for piece in pieces)
+        return tables + clock + b"".join(chain.from_iterable(pes))
 
     def _tables(self) -> bytes:
         pat = b"\x00\x01" + _pid(self._pmt_pid)

@@ -368,15 +368,35 @@ def colours(path: Path) -> tuple[int, int, int]:
         return int(context.color_primaries), int(context.color_trc), int(context.colorspace)
 
 
-def captions(path: Path) -> list[tuple[Fraction, bytes]]:
-    """The packets of all streams of subtitles with their times in seconds, in the order of the file."""
+def captions(path: Path) -> list[list[tuple[Fraction, bytes]]]:
+    """The packets of each stream that is neither pictures nor sound, with their times in seconds."""
     with av.open(str(path), metadata_errors="replace") as container:
-        wanted = {stream.index: Fraction(stream.time_base or 1) for stream in container.streams.subtitles}
+        found: dict[int, list[tuple[Fraction, bytes]]] = {
+            stream.index: [] for stream in container.streams if stream.type not in {"video", "audio"}
+        }
+        for packet in container.demux():
+            if packet.size and packet.stream_index in found:
+                at_s = (packet.pts or 0) * Fraction(packet.time_base or 1)
+                found[packet.stream_index].append((at_s, bytes(packet)))
+    return list(found.values())
+
+
+def subtitles_shown(path: Path) -> list[tuple[Fraction, tuple[int, int]]]:
+    """When a decoder of the first stream of subtitles shows a bitmap, and its size."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        packets = [packet for packet in container.demux(container.streams.subtitles[0]) if packet.size]
         return [
-            ((packet.pts or 0) * wanted[packet.stream_index], bytes(packet))
-            for packet in container.demux()
-            if packet.size and packet.stream_index in wanted
+            ((packet.pts or 0) * Fraction(packet.time_base or 1), (bitmap.width, bitmap.height))
+            for packet in packets
+            for bitmap in _bitmaps(packet)
         ]
+
+
+def _bitmaps(packet: Any) -> list[Any]:
+    try:
+        return [bitmap for bitmap in packet.decode() if hasattr(bitmap, "width")]
+    except av.error.FFmpegError:
+        return []
 
 
 def payloads(path: Path) -> list[bytes]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from tests.broadcast import sights
-from tests.broadcast.catalogue.damages import CATALOGUE, SUBTITLES_PID, WHOLE
+from tests.broadcast.catalogue.damages import CATALOGUE, SHARED, SHARED_TIMES_S, SUBTITLES_PID, WHOLE
 from tests.encoding import Done, encode
 
 
 def encoded(folder: Path, name: str) -> Done:
     path = folder / f"{name}{CATALOGUE[name].suffix}"
     path.write_bytes(CATALOGUE[name].make().data)
-    return encode(path, **CATALOGUE[name].asked)
+    return encode(path, captions=str(folder / "x.captions"), **CATALOGUE[name].asked)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -35,16 +34,20 @@ def test_a_dead_camera_is_a_gap(tmp_path: Path) -> None:
     assert "1 gap of 6.0 s at 00:00:0" in done.receipt["damage"]["text"]
 
 
-def test_no_packet_of_a_display_set_is_lost_or_moved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SHARED)
+def test_no_packet_of_a_display_set_is_lost_or_moved(tmp_path: Path, name: str) -> None:
     """
-    Each segment, in its order and to the millisecond of Matroska; what came before the pictures is shown at once.
+    A decoder shows each set, to the millisecond of Matroska; what came before the pictures is shown at once.
 
-    FFmpeg unpacks the first packet of a time (0x20 0x00 … 0xFF), and leaves the others as they are.
+    Of the source itself FFmpeg shows none: it reads the first packet of a time, and leaves the others framed.
     """
-    done = encoded(tmp_path, "shared_times")
-    sent = CATALOGUE["shared_times"].make().captions[SUBTITLES_PID]
-    found = sights.captions(done.path)
-    times = [Fraction(0), *(Fraction(tenths, 10) for tenths in (12, 16, 20, 50, 120))]
+    done, beside = encoded(tmp_path, name), tmp_path / "x.captions"
+    kept = done.path if name == "shared_times" else beside
+    sent = CATALOGUE[name].make().captions
+    found = [b"".join(data for _, data in stream) for stream in sights.captions(kept)]
+    shown = sights.subtitles_shown(kept)
 
-    assert [data[2:-1] for data in sent] == [data.removeprefix(b"\x20\x00").removesuffix(b"\xff") for _, data in found]
-    assert [at_s for at_s in times for _ in range(5)] == [pytest.approx(at_s, abs=0.0021) for at_s, _ in found]
+    assert [
+        b"".join(data[2:-1] if pid == SUBTITLES_PID else data for data in packets) for pid, packets in sent.items()
+    ] == found
+    assert [(pytest.approx(at_s, abs=0.0021), (8, 2)) for at_s in SHARED_TIMES_S] == shown

@@ -8,13 +8,13 @@ from fractions import Fraction
 from functools import partial
 
 from tests.broadcast import transport
-from tests.broadcast.captions import dvb_display_set_units
+from tests.broadcast.captions import arib_units, dvb_display_set_units, teletext_units
 from tests.broadcast.making import Part
 from tests.broadcast.studio import AUDIO_PID, TFF, VIDEO_PID, audio, frames, service, steady, video
 from tests.broadcast.transport import HZ, PRIVATE, Elementary
 from tests.broadcast.truth import Made, Recipe, truth_of
 from tests.encoding import packets_of, payload_at
-from tests.sections import descriptor
+from tests.sections import component_tag, descriptor
 
 SUBTITLES_PID = 0x120
 ALONE = (("bf", "0"), ("g", "1"))  # each picture stands for itself
@@ -62,20 +62,41 @@ def _wrong_lengths(pid: int, off: int, every: int = 1) -> Made:
     return Made(data=b"".join(out), truth=truth_of([TFF]))
 
 
-def shared_times() -> Made:
-    """
-    Five PES packets a display set share a PTS; the first is shown before the pictures, and the last comes when the
-    pictures are over, as captions do that somebody types.
-    """
-    times = [0.0, 1.2, 1.6, 2.0, 5.0, 12.0]
-    captions = Elementary(
+#: When the display sets are shown: the first before the pictures, and the last when they are over, as captions are
+#: that somebody types.
+SHARED_TIMES_S = (0.0, 1.2, 1.6, 2.0, 5.0, 12.0)
+
+
+def shared_times(*others: Elementary) -> Made:
+    """Five PES packets of a display set share a PTS."""
+    subtitles = Elementary(
         pid=SUBTITLES_PID,
         stream_type=PRIVATE,
-        units=dvb_display_set_units(times),
+        units=dvb_display_set_units(SHARED_TIMES_S),
         descriptors=descriptor(0x59, b"ger\x10\x00\x01\x00\x01"),
     )
-    data = transport.multiplexed(service(video([TFF]), audio([TFF]), captions), clock=steady())
-    return Made(data=data, truth=truth_of([TFF]), captions={SUBTITLES_PID: [unit.data for unit in captions.units]})
+    data = transport.multiplexed(service(video([TFF]), audio([TFF]), subtitles, *others), clock=steady())
+    captions = {stream.pid: [unit.data for unit in stream.units] for stream in (subtitles, *others)}
+    return Made(data=data, truth=truth_of([TFF]), captions=captions)
+
+
+def all_share_times() -> Made:
+    """Two packets of teletext and of ARIB captions share each second too."""
+    arib = component_tag(0x30) + descriptor(0xFD, b"\x00\x08\x3d")
+    return shared_times(
+        *(
+            Elementary(
+                pid=pid,
+                stream_type=PRIVATE,
+                units=sorted([*make(range(1, 5)), *make(range(1, 5))], key=lambda unit: unit.pts),
+                descriptors=own,
+            )
+            for pid, make, own in (
+                (0x121, teletext_units, descriptor(0x56, b"ger\x10\x88")),
+                (0x122, arib_units, arib),
+            )
+        )
+    )
 
 
 LENGTHS: dict[str, Callable[[], Made]] = {
@@ -90,8 +111,11 @@ LENGTHS: dict[str, Callable[[], Made]] = {
     )
 }
 
+#: In the file, beside it in Matroska, beside it in a transport stream.
+SHARED = ("shared_times", "shared_times_beside", "all_share_times")
+
 #: Of these nothing is damaged or missing.
-WHOLE = ("slides_2s", "slides_10s", "watching_1", "watching_5", "shared_times", *LENGTHS)
+WHOLE = ("slides_2s", "slides_10s", "watching_1", "watching_5", *SHARED, *LENGTHS)
 
 CATALOGUE: dict[str, Recipe] = {
     "slides_2s": Recipe(make=partial(slides, 2, 6)),
@@ -100,5 +124,7 @@ CATALOGUE: dict[str, Recipe] = {
     "watching_5": Recipe(make=partial(watching, 5)),
     "dead_camera": Recipe(make=dead_camera),
     "shared_times": Recipe(make=shared_times, asked={"container": "mkv"}),
+    "shared_times_beside": Recipe(make=shared_times),
+    "all_share_times": Recipe(make=all_share_times),
     **{name: Recipe(make=make) for name, make in LENGTHS.items()},
 }
