@@ -173,7 +173,7 @@ class CaptionsFile:
             return
         assert self._file is not None
         try:
-            self._packets[number] += self._file.write(number, packet, self._at_s(number, packet))
+            self._packets[number] += self._file.write(number, packet, *self._times_s(number, packet))
         except ValueError:  # FFmpeg's EINVAL and INVALIDDATA too: the packet is to blame, and costs itself
             self._refused += 1
         except _REFUSALS as error:
@@ -228,17 +228,17 @@ class CaptionsFile:
             raise ValueError(f"no file can hold {', '.join(unknown)}")
         return _Transport(self._path, self._streams, self._descriptors)
 
-    def _at_s(self, number: int, packet: Packet[Any]) -> Fraction:
-        """Not before 0, nor before the stream's packet before it: muxers refuse both."""
+    def _times_s(self, number: int, packet: Packet[Any]) -> tuple[Fraction, Fraction]:
+        """Return when it is shown, and decoded: not before 0, nor before the stream's packet before it."""
         earliest = self._last.get(number, Fraction(0))
-        time_base = packet.time_base or self._streams[number][1].time_base
-        stamp = packet.dts if packet.pts is None else packet.pts
-        at_s = earliest if stamp is None else stamp * Fraction(time_base or 0)
-        if stamp is None or at_s < earliest:
+        time_base = Fraction(packet.time_base or self._streams[number][1].time_base or 0)
+        stamp = packet.pts if packet.dts is None else packet.dts
+        decoded_s = earliest if stamp is None else stamp * time_base
+        if stamp is None or decoded_s < earliest:
             self._moved += 1
-            at_s = earliest
-        self._last[number] = at_s
-        return at_s
+            decoded_s = earliest
+        self._last[number] = decoded_s
+        return max(decoded_s, (packet.pts or 0) * time_base), decoded_s
 
     def _give_up(self, error: BaseException) -> None:
         self._broken = True
@@ -274,10 +274,11 @@ class _Matroska:
             self._container.close()
             raise
 
-    def write(self, number: int, packet: Packet[Any], at_s: Fraction) -> bool:
+    def write(self, number: int, packet: Packet[Any], at_s: Fraction, decoded_s: Fraction) -> bool:
         duration_s = max(0, packet.duration or 0) * Fraction(packet.time_base or 0)
         packet.time_base = Fraction(1, CLOCK_HZ)
-        packet.pts = packet.dts = min(round(at_s * CLOCK_HZ), _LATEST)
+        packet.pts = min(round(at_s * CLOCK_HZ), _LATEST)
+        packet.dts = min(round(decoded_s * CLOCK_HZ), _LATEST)
         packet.duration = min(round(duration_s * CLOCK_HZ), _LATEST)
         packet.stream = self._streams[number]
         self._container.mux_one(packet)
@@ -309,7 +310,7 @@ class _Transport:
         )
         self._file = open(path, "wb")  # noqa: SIM115 - closed by `close`
 
-    def write(self, number: int, packet: Packet[Any], at_s: Fraction) -> bool:
+    def write(self, number: int, packet: Packet[Any], at_s: Fraction, _: Fraction) -> bool:
         if number not in self._places:
             return False
         pts = max(_EARLIEST, round(at_s * CLOCK_HZ))

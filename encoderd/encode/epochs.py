@@ -169,6 +169,11 @@ class StreamClock:
             due = stamp + duration
         return None
 
+    def later(self, pts: int, dts: int | None) -> int:
+        """Return how long after its dts a caption is shown; 0 where its pts or dts cannot be true, or tells nothing."""
+        ticks = 0 if dts is None else self.ticks(unwrapped(self.flicks(pts - dts)))
+        return ticks if 0 <= ticks <= self.ticks(REORDERED) else 0
+
     def reorder(self, pts: int, dts: int) -> int | None:
         """
         Return pts - dts where one of them has wrapped, or where it is more than usual; None when one of them is wrong.

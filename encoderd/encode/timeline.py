@@ -174,7 +174,7 @@ class Timeline:
             stream.offset += stream.ticks(reached - landed)
         stream.last = stamp
         placed = stamp + stream.offset
-        return None if pts is None else placed, None if dts is None else placed
+        return None if pts is None else placed + stream.later(pts, dts), None if dts is None else placed
 
     def _believed(self, index: int, stream: StreamClock, pts: int, dts: int) -> tuple[int, int | None]:
         """Return the dts, and the pts relative to it, of a packet whose pts and dts contradict each other."""

@@ -96,3 +96,38 @@ def dvb_display_set_units(seconds: Iterable[float]) -> list[Unit]:
             pts = round(second * HZ)
             units.append(Unit(pts=pts, dts=pts, data=b"\x20\x00" + segment + b"\xff"))
     return units
+
+
+def pgs_units(shown: Iterable[tuple[float, float]]) -> list[Unit]:
+    """
+    Captions of discs and cameras (HDMV PGS) from each time to the next: a set of segments that shows 8 × 2 pixels, and
+    one that clears the screen, each segment in a PES packet of its own. Its PTS is when it has to be decoded, but the
+    first one's, when the set is shown.
+    """
+    units = []
+    for number, (begin_s, end_s) in enumerate(shown):
+        place = bytes([0, 0, 0, 0, 0, 8, 0, 8])  # object and window 0, not cropped
+        window = bytes([1, 0, 0, 8, 0, 8, 0, 8, 0, 2])
+        pixels = bytes([0, 8, 0, 2]) + bytes([0, 0x80 | 8, 1, 0, 0]) * 2
+        picture = bytes([0, 0, 0, 0xC0]) + len(pixels).to_bytes(3, "big") + pixels
+        palette = bytes([0, 0, 1, 0xEB, 0x80, 0x80, 0xFF])
+        head = bytes([1, 0, 0, 144, 0x10])
+        show = head + (2 * number).to_bytes(2, "big") + bytes([0x80, 0, 0, 1]) + place
+        clear = head + (2 * number + 1).to_bytes(2, "big") + bytes(4)
+        for at_s, segments in (
+            (
+                begin_s,
+                ((0x16, show, 0), (0x17, window, -1), (0x14, palette, -66), (0x15, picture, -65), (0x80, b"", -65)),
+            ),
+            (end_s, ((0x16, clear, 0), (0x17, window, -1), (0x80, b"", -1))),
+        ):
+            first = round((at_s - 0.066) * HZ)
+            units += [
+                Unit(
+                    pts=first if after_ms == -66 else round((at_s + after_ms / 1000) * HZ),
+                    dts=first,
+                    data=bytes([kind]) + len(body).to_bytes(2, "big") + body,
+                )
+                for kind, body, after_ms in segments
+            ]
+    return units

@@ -368,35 +368,28 @@ def colours(path: Path) -> tuple[int, int, int]:
         return int(context.color_primaries), int(context.color_trc), int(context.colorspace)
 
 
-def captions(path: Path) -> list[list[tuple[Fraction, bytes]]]:
-    """The packets of each stream that is neither pictures nor sound, with their times in seconds."""
+def captions_shown(path: Path) -> list[tuple[Fraction, Any]]:
+    """
+    When a decoder takes each packet of the first stream of subtitles, and what it shows then: for how long and which
+    text, the size of a bitmap, or None where it clears the screen or refuses the packet.
+    """
     with av.open(str(path), metadata_errors="replace") as container:
-        found: dict[int, list[tuple[Fraction, bytes]]] = {
-            stream.index: [] for stream in container.streams if stream.type not in {"video", "audio"}
-        }
-        for packet in container.demux():
-            if packet.size and packet.stream_index in found:
-                at_s = (packet.pts or 0) * Fraction(packet.time_base or 1)
-                found[packet.stream_index].append((at_s, bytes(packet)))
-    return list(found.values())
+        stream = container.streams.subtitles[0]
+        base = Fraction(stream.time_base or 1)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        return [((packet.pts or 0) * base, _shown_by(packet, base)) for packet in packets]
 
 
-def subtitles_shown(path: Path) -> list[tuple[Fraction, tuple[int, int]]]:
-    """When a decoder of the first stream of subtitles shows a bitmap, and its size."""
-    with av.open(str(path), metadata_errors="replace") as container:
-        packets = [packet for packet in container.demux(container.streams.subtitles[0]) if packet.size]
-        return [
-            ((packet.pts or 0) * Fraction(packet.time_base or 1), (bitmap.width, bitmap.height))
-            for packet in packets
-            for bitmap in _bitmaps(packet)
-        ]
+def _shown_by(packet: Any, base: Fraction) -> tuple[Fraction, bytes] | tuple[int, int] | None:
+    return (packet.duration * base, bytes(packet)) if packet.duration else _bitmap(packet)
 
 
-def _bitmaps(packet: Any) -> list[Any]:
+def _bitmap(packet: Any) -> tuple[int, int] | None:
     try:
-        return [bitmap for bitmap in packet.decode() if hasattr(bitmap, "width")]
+        found = [bitmap for bitmap in packet.decode() if hasattr(bitmap, "width")]
     except av.error.FFmpegError:
-        return []
+        return None
+    return (found[0].width, found[0].height) if found else None
 
 
 def payloads(path: Path) -> list[bytes]:

@@ -69,11 +69,12 @@ class Elementary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One programme of the stream; its clock travels on the first of `streams`."""
+    """One programme of the stream; its clock travels on the first of `streams`, `descriptors` are its own."""
 
     number: int
     pmt_pid: int
     streams: Sequence[Elementary]
+    descriptors: bytes = b""
     announced: int = 0
     withdrawn: int = FOREVER
 
@@ -177,7 +178,7 @@ class _Tables:
                 for entry in service.streams
                 if entry.announced <= begin < entry.withdrawn
             ]
-            table = partial(pmt, service.number, service.streams[0].pid, lines)
+            table = partial(pmt, service.number, service.streams[0].pid, lines, descriptors=service.descriptors)
             yield from cutter.section(service.pmt_pid, self._versioned(service.pmt_pid, table))
 
     def _versioned(self, pid: int, make: Callable[[int], bytes]) -> bytes:

@@ -89,11 +89,15 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A recording and its truth; `captions` are the payloads that were sent, by PID."""
+    """
+    A recording and its truth; `captions` are the payloads that were sent, by PID; `shown` is what a decoder shows of
+    the first of them, as `sights.captions_shown` tells it, on the recording's clock.
+    """
 
     data: bytes
     truth: Truth
     captions: dict[int, list[bytes]] = field(default_factory=dict)
+    shown: tuple[tuple[Fraction, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

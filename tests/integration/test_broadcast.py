@@ -21,7 +21,7 @@ import pytest
 from encoderd.encode.failures import EncodeFailed
 from tests.broadcast import sights
 from tests.broadcast.catalogue import CATALOGUE, SIBLINGS
-from tests.broadcast.judgement import faults, untold
+from tests.broadcast.judgement import Viewed, faults, untold
 from tests.broadcast.truth import Made
 from tests.closed_captions import captions_of
 from tests.encoding import Done, encode, try_encode
@@ -63,12 +63,17 @@ def encoded(shelf: Path, folder: Path, name: str, **changes: Any) -> tuple[Done,
 def test_a_viewer_gets_all_of_it(shelf: Path, tmp_path: Path, name: str) -> None:
     """
     Pictures in order at their times, sound within 20 ms of them, tracks, geometry and colours; told in the receipt.
-    Captions are in the file or beside it, each of them.
+    Captions are in the file or beside it, each of them, and a decoder shows them at their times.
     """
     done, made = encoded(shelf, tmp_path, name, captions=str(tmp_path / "x.captions"))
-    kept = set[bytes]().union(*map(sights.payloads, [done.path, *tmp_path.glob("x.captions*")]))
+    files = [done.path, *tmp_path.glob("x.captions*")]
+    kept = set[bytes]().union(*map(sights.payloads, files))
 
     assert {pid: [] for pid in made.captions} == missing(made, kept)
+    if made.shown:
+        zero_s = Viewed.of(done.path, made.truth).origin_s
+        shown = [(at_s - zero_s, what) for at_s, what in sights.captions_shown(files[-1])]
+        assert [(pytest.approx(at_s, abs=0.002), what) for at_s, what in made.shown] == shown
     assert [] == faults(done.path, made.truth)
     assert [] == untold(done.receipt, made.truth)
 

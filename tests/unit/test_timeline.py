@@ -397,6 +397,18 @@ def test_sparse_streams_have_no_gaps() -> None:
     assert gaps_of(timeline) == timeline.discontinuities == []
 
 
+@pytest.mark.parametrize(
+    ("later", "shown"), [(0, 0), (5_940, 5_940), (2**33 + 5_940, 5_940), (-1, 0), (90_000 * 60, 0)]
+)
+def test_a_caption_is_shown_later_than_it_is_decoded(later: int, shown: int) -> None:
+    """A disc's captions are sent ahead; what cannot be true, a minute ahead or behind, is not believed."""
+    timeline = of_both()
+    timeline.add_stream(2, CLOCK, sparse=True)
+    placed(timeline, broadcast(3))
+
+    assert (180_000 + shown, 180_000) == timeline.place(2, 180_000 + later, 180_000, 0)
+
+
 def test_a_track_that_comes_back_with_another_clock_does_not_go_back() -> None:
     """It was away for a minute; where it jumps first, the time is that of the others."""
     timeline = of_both()

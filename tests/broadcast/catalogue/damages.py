@@ -77,7 +77,8 @@ def shared_times(*others: Elementary) -> Made:
     )
     data = transport.multiplexed(service(video([TFF]), audio([TFF]), subtitles, *others), clock=steady())
     captions = {stream.pid: [unit.data for unit in stream.units] for stream in (subtitles, *others)}
-    return Made(data=data, truth=truth_of([TFF]), captions=captions)
+    shown = tuple((Fraction(at_s), (8, 2)) for at_s in SHARED_TIMES_S)
+    return Made(data=data, truth=truth_of([TFF], doubts=()), captions=captions, shown=shown)
 
 
 def all_share_times() -> Made:
@@ -111,11 +112,8 @@ LENGTHS: dict[str, Callable[[], Made]] = {
     )
 }
 
-#: In the file, beside it in Matroska, beside it in a transport stream.
-SHARED = ("shared_times", "shared_times_beside", "all_share_times")
-
 #: Of these nothing is damaged or missing.
-WHOLE = ("slides_2s", "slides_10s", "watching_1", "watching_5", *SHARED, *LENGTHS)
+WHOLE = ("slides_2s", "slides_10s", "watching_1", "watching_5", *LENGTHS)
 
 CATALOGUE: dict[str, Recipe] = {
     "slides_2s": Recipe(make=partial(slides, 2, 6)),

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from tests.broadcast import making, transport
-from tests.broadcast.captions import arib_units, teletext_units
+from tests.broadcast.captions import arib_units, pgs_units, teletext_units
 from tests.broadcast.containers import CAN_ATTACH, Head, Said, remuxed
 from tests.broadcast.making import Part
 from tests.broadcast.studio import AUDIO_PID, SECOND_PID, audio, frames, service, steady, video
@@ -205,6 +205,22 @@ def teletext_pages() -> Made:
 
 
 TELETEXT_PAGES = descriptor(0x56, b"fre\x10\x88ger\x28\x89")
+#: From when to when.
+PGS_S = [(0.5, 2.0), (2.0, 3.0), (3.5, 4.5)]
+
+
+def disc_captions() -> Made:
+    """
+    A Blu-ray's or camera's subtitles: five packets show a picture, three clear the screen. Each set is one packet of
+    Matroska, as FFmpeg's muxer makes it, with the time of its first segment; the others say when they are decoded.
+    """
+    stream = Elementary(pid=0x1200, stream_type=0x90, units=pgs_units(PGS_S))
+    programme = replace(service(video([SHORT]), audio([SHORT]), stream)[0], descriptors=descriptor(0x05, b"HDMV"))
+    data = transport.multiplexed([programme], clock=steady())
+    shown = [(at_s, what) for span in PGS_S for at_s, what in zip(map(Fraction, span), ((8, 2), None), strict=True)]
+    return Made(data=data, truth=truth_of([SHORT], doubts=()), shown=tuple(shown))
+
+
 TEXTS = [(Fraction(1), Fraction(2), "Ebb"), (Fraction(3), Fraction(4), "and flood")]
 FONT = ("sea.ttf", "application/x-truetype-font", b"not really a font" * 9)
 
@@ -215,7 +231,8 @@ def _texts(muxer: str, *attachments: tuple[str, str, bytes]) -> Made:
     head = Head(texts=TEXTS, attachments=attachments)
     truth = truth_of([SHORT], tracks=TWO_VOICES, doubts=())
     data = remuxed(_two_sounds([SHORT]), muxer, said, head)
-    return Made(data=data, truth=truth, captions={3: [text.encode() for _, _, text in TEXTS]})
+    shown = tuple((begin_s, (end_s - begin_s, text.encode())) for begin_s, end_s, text in TEXTS)
+    return Made(data=data, truth=truth, captions={3: [text for _, (_, text) in shown]}, shown=shown)
 
 
 def with_a_font(*, kept: bool) -> Made:
@@ -237,6 +254,8 @@ CATALOGUE: dict[str, Recipe] = {
     "odd_component_tags": Recipe(make=odd_component_tags),
     "captions_like_video": Recipe(make=captions_like_video),
     "teletext_pages": Recipe(make=teletext_pages),
+    "disc_captions_inside": Recipe(make=disc_captions, asked={"container": "mkv"}),
+    "disc_captions_beside": Recipe(make=disc_captions),
     "timed_text_beside": Recipe(make=lambda: _texts("mp4"), suffix=".mp4"),
     "timed_text_inside": Recipe(make=lambda: _texts("mov"), suffix=".mov", asked={"container": "mkv"}),
     "font_kept": Recipe(make=lambda: with_a_font(kept=True), suffix=".mkv", asked={"container": "mkv"}),
