@@ -120,7 +120,7 @@ def make_plan(
         )
     comment = f"{COMMENT}, job {request.job}"
     words = of_output(media.metadata, media.service, chapters.metadata, comment, MUXERS[request.container])
-    notes += [f"{name} left out: MP4 has no place for it" for name in words.left_out]
+    notes += [f"{name} left out: {request.container} has no place for it" for name in words.left_out]
     inside = tuple(one for one in media.captions if request.container == "mkv" and fits_matroska(one.codec))
     return EncodePlan(
         video=pictures,

@@ -63,7 +63,7 @@ def test_half_width_katakana_is_no_euc(title: str) -> None:
         ("CHAPTER01NAME=before\nCHAPTER01=00:00:00.123456", [(123, None, "before")]),
         ("CHAPTER01=00:00:01.000\nCHAPTER02=00:00:01.000\n", [(1_000, None, "")]),
         ("CHAPTER01=00:61:00.000\nCHAPTER02=00:00:99.0\nCHAPTER03=x\nCHAPTER04=-1:00:00.0", []),
-        ("CHAPTER01=00:00:00.000\nCHAPTER01NAME=tab\there\x07", [(0, None, "tabhere")]),
+        ("CHAPTER01=00:00:00.000\nCHAPTER01NAME=tab\there\x07", [(0, None, "tab here")]),
         ("CHAPTER01NAME=no time", []),
         ("CHAPTER01=9999:00:00.000", []),
         ("", []),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from encoderd.encode.media import Service
-from encoderd.encode.words import differing, keeps, of_output, of_source
+from encoderd.encode.words import cleaned, differing, fitting, of_output, of_source
 
 
 def test_words_for_the_container() -> None:
@@ -57,13 +59,72 @@ def test_mp4_has_a_place_for_some() -> None:
     words = of_output({"season_number": "two", "episode_sort": "03", "mood": "glad"}, Service(), {}, "", "mp4")
 
     assert ({"episode_sort": "03"}, ("season_number", "mood")) == (words.kept, words.left_out)
-    assert [True, False, False] == [keeps("mp4", "track", value) for value in ("1/12", "x", "0")]
-    assert keeps("matroska", "mood", "glad")
+    assert "glad" == fitting("matroska", "mood", "glad")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("track", "1/12", "1/12"),
+        ("track", "03/012", "3/12"),
+        ("disc", "5/0", "5"),
+        ("track", "x", ""),
+        ("track", "0", ""),
+        ("track", "1/2/3", ""),
+        ("disc", "70000", ""),
+        ("media_type", "10", "10"),
+        ("media_type", "300", ""),
+        ("episode_sort", "1234", "1234"),
+        ("season_number", "99999999999", ""),
+        ("season_number", "-1", ""),
+        ("compilation", "1", "1"),
+        ("location", "+48.8577+002.295/", "+48.8577+002.295/"),
+        ("location", "-33.9+151.2+35.5/", "-33.9+151.2+35.5/"),
+        ("location", "Paris", ""),
+        ("location", "+91+0/", ""),
+        ("creation_time", "2021-03-04T05:06:07.5+09:00", "2021-03-03T20:06:07.500000Z"),
+        ("creation_time", "2005-08-17 11:42:43", "2005-08-17T11:42:43.000000Z"),
+        ("creation_time", "1900-01-01T00:00:00Z", ""),
+        ("creation_time", "1970-01-01T00:00:00Z", ""),
+        ("creation_time", "2041-01-01T00:00:00Z", ""),
+        ("creation_time", "0000-00-00T00:00:00Z", ""),
+        ("creation_time", "yesterday", ""),
+    ],
+)
+def test_mp4_has_a_form_for_some(name: str, value: str, kept: str) -> None:
+    """What it would change to another value is left out, and said: FFmpeg writes 2036 for 1900, and 4464 for 70000."""
+    assert kept == fitting("mp4", name, value)
+    assert value == fitting("matroska", name, value) or name == "creation_time"
+
+
+def test_matroska_keeps_any_time() -> None:
+    assert "1900-01-01T00:00:00.000000Z" == fitting("matroska", "creation_time", "1900-01-01T00:00:00Z")
+    assert "" == fitting("matroska", "creation_time", "yesterday")
+
+
+def test_texts_keep_what_their_letters_need() -> None:
+    """Spaces that do not break, joiners (Persian, families of emoji); tabs become spaces, the rest is no text."""
+    texts = "Où\u00a0?", "می\u200cخواهم", "👨\u200d👩\u200d👧", "a\u3000b\nc"
+
+    assert texts == tuple(map(cleaned, texts))
+    assert "a bc d" == cleaned("\ufeffa\tb\x07c\udcff d\x85\r\n ")
+    assert 50_000 == len(cleaned("x" * 50_000))
 
 
 def test_what_differs_is_named() -> None:
-    """Names in any case, numbers as numbers, the time of creation in any form."""
-    planned = {"title": "t", "artist": "a", "episode_sort": "03", "creation_time": "2020-01-01T00:00:00Z"}
+    """Names in any case, numbers as numbers, times and places as far as a container keeps them."""
+    planned = {
+        "title": "t",
+        "artist": "a",
+        "episode_sort": "03",
+        "creation_time": "2020-01-01T00:00:00.7Z",
+        "location": "+48.85774+002.295/",
+    }
+    kept = {"episode_sort": "3", "creation_time": "2020-01-01T00:00:00.000000Z", "location": "+48.8577+002.2950/"}
+    other = {"episode_sort": "4", "creation_time": "2036-02-07T06:28:16.000000Z", "location": "+48.8677+002.2950/"}
 
-    assert [] == differing(planned, {"TITLE": "t", "artist": "a", "episode_sort": "3", "creation_time": "2020"})
-    assert ["title", "artist", "episode_sort", "creation_time"] == differing(planned, {"artist": "b"})
+    assert [] == differing(planned, {"TITLE": "t", "artist": "a", **kept})
+    assert list(planned) == differing(planned, {"artist": "b", **other})
+    assert list(planned) == differing(planned, {})
+    assert [] == differing({"season_number": "1234", "track": "4"}, {"season_number": "210", "track": "4"})
+    assert ["track"] == differing({"track": "1234"}, {"track": "210"})

@@ -117,6 +117,17 @@ def said_in_mp4() -> Made:
     return Made(data=data, truth=truth_of([SHORT], tracks=tracks, words=tuple(HEAD.items()), chapters=moved))
 
 
+def words_of_many_forms() -> Made:
+    """Letters that need their joiners, a space that does not break, numbers with noughts, values that MP4 has not."""
+    kept = {"title": "Où\u00a0? می\u200cخواهم", "date": "04.03.2021", "synopsis": "Ebb and flood. " * 400}
+    other = {"track": "03/12", "season_number": "1234", "location": "nowhere", "creation_time": "1900-01-01T00:00:00Z"}
+    said = [Said(), Said(language="jpn"), Said(language="eng")]
+    data = remuxed(_two_sounds([SHORT]), "matroska", said, Head(words={**kept, **other}))
+    words = tuple((name, text.strip()) for name, text in {**kept, "track": "3/12"}.items())
+    names = tuple(f"{name} left out: mp4 has no place for it" for name in ("location", "creation_time"))
+    return Made(data=data, truth=truth_of([SHORT], tracks=TWO_VOICES, words=words, doubts=(), names=names))
+
+
 def titles_like_noise() -> Made:
     """Titles that programs also give to any track, and one of a single character."""
     tracks = Track(title="Audio #1 @ 128k"), Track(language="eng", voice=1, title="副")
@@ -261,6 +272,7 @@ CATALOGUE: dict[str, Recipe] = {
     "font_kept": Recipe(make=lambda: with_a_font(kept=True), suffix=".mkv", asked={"container": "mkv"}),
     "font_left_out": Recipe(make=lambda: with_a_font(kept=False), suffix=".mkv"),
     "said_in_matroska_at_80s": Recipe(make=lambda: said_in_matroska(80), suffix=".mkv"),
+    "words_of_many_forms": Recipe(make=words_of_many_forms, suffix=".mkv"),
     "titles_like_noise": Recipe(make=titles_like_noise, suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
