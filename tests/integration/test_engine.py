@@ -12,6 +12,7 @@ import pytest
 
 from encoderd.encode.sample import SampleSpec, make_recording
 from tests.encoding import TS, Done, encode, frame_times, retimed, streams_of
+from tests.often import often
 
 FRAME_S = Fraction(1001, 30_000)
 SMALL: dict[str, Any] = {"width": 320, "height": 240, "bit_rate_bps": 1_500_000}
@@ -132,7 +133,7 @@ def test_mp4_begins_with_its_index(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "container", "spec", "audio"),
-    [
+    often(5, [
         ("x.mp4", "mkv", {**H264, "muxer": "mp4"}, ["aac"]),
         ("x.mov", "mp4", {**H264, "muxer": "mov"}, ["aac"]),
         ("x.mkv", "mp4", {**H264, "muxer": "matroska", "audio": ("aac", "ac3")}, ["aac", "ac3"]),
@@ -146,7 +147,7 @@ def test_mp4_begins_with_its_index(tmp_path: Path) -> None:
         ("slow.mp4", "mkv", {**H264, "muxer": "mp4", "rate": Fraction(2), "duration_s": 6.0}, ["aac"]),
         ("slow.ts", "mkv", {**H264, "rate": Fraction(2), "duration_s": 6.0}, ["aac"]),
         ("fast.ts", "mp4", {"interlaced": False, "rate": Fraction(60_000, 1001)}, ["aac"]),
-    ],
+    ]),
 )  # fmt: skip
 def test_no_container_raises_a_false_alarm(
     tmp_path: Path, name: str, spec: Spec, audio: list[str], container: str

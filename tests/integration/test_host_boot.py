@@ -23,6 +23,7 @@ from encoderd.host.run_folder import is_alive, qemu_of, read_state, started_at
 from encoderd.host.settings import HostSettings
 from encoderd.host.stop_request import request_stop
 from tests.booting import ADDRESS, QEMU, ROOT, Booted, settings_in
+from tests.often import often
 from tests.sockets import tmp_path as tmp_path  # a fixture
 
 PAPER = Path(__file__).parents[1] / "paper_qemu.py"
@@ -139,7 +140,7 @@ def test_troubles_degrade_and_end_nothing(script: list[str], state: str, words: 
     assert (state, 0) == (status.state, code), out
 
 
-@pytest.mark.parametrize("step", ["taking", "starting", "booting", "stopping", "giving"])
+@pytest.mark.parametrize("step", often(2, ["taking", "starting", "booting", "stopping", "giving"]))
 def test_a_helper_killed_at_a_step_is_put_right(step: str, tmp_path: Path) -> None:
     """status says what happened and what to type; stop ends what is left, and gives."""
     for deed in ("take", "give"):

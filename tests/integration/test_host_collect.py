@@ -25,6 +25,7 @@ from encoderd.host.settings import DiskSettings, HostSettings, NetworkSettings, 
 from encoderd.root import Root
 from tests.hosts.machines import MACHINES, Machine, everything_healthy
 from tests.hosts.tree import HostTree
+from tests.often import often
 
 PLAIN = HostSettings()
 QEMU = QemuProperties(version=(7, 2, 0), machines=frozenset({"q35"}), devices={"vfio-pci": {"host": ""}})
@@ -61,7 +62,7 @@ def without_disk_names(facts: HostFacts) -> HostFacts:
     return dataclasses.replace(facts, platform=dataclasses.replace(facts.platform, kernel=kernel))
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", often(5, MACHINES))
 def test_a_recorded_host_is_judged_like_the_host(name: str, tmp_path: Path, replayed: Callable[..., Recorded]) -> None:
     """Whatever was read is in the file: the same facts, and the same findings word by word."""
     machine = MACHINES[name](tmp_path / "host")
