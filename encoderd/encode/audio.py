@@ -7,7 +7,7 @@ One thread calls the tracks, one after the other; what they yield is encoded, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -19,7 +19,7 @@ from av.packet import Packet
 from encoderd.encode.audio_plan import AudioPlan
 from encoderd.encode.copied_audio import CopiedAudio
 from encoderd.encode.epochs import FLICKS
-from encoderd.encode.facts import StreamFacts
+from encoderd.encode.facts import AUDIBLE, StreamFacts
 from encoderd.encode.failures import encoder_failed
 from encoderd.encode.form_encoder import aac_options
 from encoderd.encode.pyav import tell
@@ -27,6 +27,9 @@ from encoderd.encode.silence import add_like
 from encoderd.encode.sound_clock import FORMAT, SoundClock
 from encoderd.encode.sound_source import SoundSource, Unit
 from encoderd.encode.steady_stamps import SteadyStamps, flicks_of
+
+#: A track begins with so many packets that can be decoded, or with so many packets of its own.
+ENOUGH, MOST_HELD = 8, 512
 
 
 class AudioTrack:
@@ -40,6 +43,7 @@ class AudioTrack:
     def __init__(self, plan: AudioPlan, output: Any, facts: StreamFacts) -> None:
         self._sources: dict[Any, SoundSource] = {}
         self._track = CopiedAudio(plan.main, facts) if plan.copied else EncodedAudio(plan, output, facts)
+        self._begun = Begun(facts)
 
     def push(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
         """
@@ -52,13 +56,49 @@ class AudioTrack:
         source = self._sources.get(stream)
         if source is None:
             source = self._sources[stream] = SoundSource(stream)
-        return self._track.push(source, packet)
+        return self._begun.push(self._track.push(source, packet))
 
     def finish(self, end_s: Fraction | None = None) -> Iterator[Packet[Any]]:
         """Yield what is left; nothing that begins at or behind `end_s`, and nothing behind the last sound."""
-        for packet in self._track.finish():
+        for packet in self._begun.finish(self._track.finish()):
             if end_s is None or packet.pts is None or packet.pts * Fraction(packet.time_base or 1) < end_s:
                 yield packet
+
+
+class Begun:
+    """
+    Holds a track back until it is known to be sound: noise in valid frames has one that can be decoded now and then.
+
+    What was held and is no beginning is forgotten; a track of which nothing else comes stays empty.
+    """
+
+    def __init__(self, facts: StreamFacts) -> None:
+        self._facts = facts
+        self._known = facts.heard, facts.damaged
+        self._score = 0
+        self._held: list[Packet[Any]] | None = []  # None: it has begun
+
+    def push(self, ready: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+        if self._held is None:
+            yield from ready
+            return
+        self._held += ready
+        heard, damaged = self._facts.heard, self._facts.damaged
+        self._score += AUDIBLE * (heard - self._known[0]) - (damaged - self._known[1])
+        self._known = heard, damaged
+        if self._score >= AUDIBLE * ENOUGH or len(self._held) >= MOST_HELD:
+            yield from self._release()
+        elif self._score < 0:
+            self._score, self._held = 0, []
+
+    def finish(self, ready: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+        yield from self.push(ready)
+        if self._facts.audible:
+            yield from self._release()
+
+    def _release(self) -> list[Packet[Any]]:
+        held, self._held = self._held or [], None
+        return held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +142,16 @@ class EncodedAudio:
 
     def _unit(self, source: SoundSource, unit: Unit, time_base: Fraction) -> Iterator[Packet[Any]]:
         try:
-            frames = [] if unit.form is None else source.decode(unit)
+            frames = None if unit.form is None else source.decode(unit)
         except MemoryError:
             raise
         except av.error.FFmpegError:
-            frames = []
-            unit = replace(unit, form=None)
-        if unit.form is None:
+            frames = None
+        if frames is None or any(frame.is_corrupt for frame in frames):
             self._facts.damaged += 1
             self._damaged = True
             return
+        self._facts.heard += 1
         dual = self._channel >= 0 and source.dual_mono(unit)
         for frame in frames:
             yield from self._sound(frame, flicks_of(frame.pts, time_base), dual=dual)

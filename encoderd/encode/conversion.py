@@ -52,6 +52,7 @@ class Conversion:
             self._facts.damaged += 1
             self._clock.after_damage = True
             return
+        self._facts.heard += 1
         at_s = None if unit.pts is None else unit.pts * time_base
         for frame in frames:
             yield from self._sound(frame, at_s)

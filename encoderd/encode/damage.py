@@ -63,7 +63,8 @@ _GROUPS = (*_SAME_FAULTS, *_SPANS)
 #: Stretches of time in a series at most, and events that are kept whole. All are counted.
 MOST_BUCKETS = 240
 MOST_EVENTS = 200
-#: The two streams that the ratio is about, by their place in the output, and any other one.
+#: The two streams that the ratio is about, by their place in the output, and what is none of its streams. The main
+#: sound is the first track that is heard.
 PICTURE, MAIN_SOUND, OTHER = 0, 1, -1
 #: A recording's clock is believed up to here; what is beyond counts in the last stretch.
 _LONGEST_S = 14 * 86_400.0
@@ -136,7 +137,7 @@ class DamageLog:
     """
 
     def __init__(self, picture_s: float, sound_s: float) -> None:
-        self._unit_s = {PICTURE: picture_s, MAIN_SOUND: sound_s}
+        self._picture_s, self._sound_s = picture_s, sound_s
         self.bucket_s = 1.0
         #: (stream, group) → seconds damaged in each bucket
         self._damaged: dict[tuple[int, int], list[float]] = {}
@@ -151,7 +152,7 @@ class DamageLog:
         """
         Count one mishap. `at_s` is on the output's timeline; before its start counts as at it.
 
-        `stream` is the place in the output (0 is the video, 1 the main sound). GAP and FILLED want `span_s`.
+        `stream` is the place in the output (0 is the video, then the sound). GAP and FILLED want `span_s`.
         """
         at_s, span_s = min(max(at_s, 0.0), _LONGEST_S), min(max(span_s, 0.0), _LONGEST_S)
         with self._lock:
@@ -169,22 +170,31 @@ class DamageLog:
         self._count += 1
         if len(self._events) < MOST_EVENTS:
             self._events.append(Event(at_s=at_s, kind=kind, stream=stream, pid=pid, amount=amount, span_s=span_s))
-        if stream in self._unit_s:
+        if stream != OTHER:
             self._spread(kind, stream, at_s, amount, span_s)
 
-    def series_of(self, duration_s: float) -> list[float]:
+    def series_of(self, duration_s: float, main_sound: int = MAIN_SOUND) -> list[float]:
         """Return the damaged seconds of each bucket from 0 to `duration_s`, none of them longer than it is."""
         self._reach(duration_s)
         count = max(1, -(-int(duration_s * 1000) // int(self.bucket_s * 1000)))
         series = []
         for number in range(count):
             length_s = min(self.bucket_s, max(0.0, duration_s - number * self.bucket_s))
-            series.append(min(length_s, max(self._share_of(PICTURE, number), self._share_of(MAIN_SOUND, number))))
+            worst_s = max(self._share_of(PICTURE, number), self._share_of(main_sound, number))
+            series.append(min(length_s, worst_s))
         return series
 
-    def assess(self, duration_s: float, by_pid: Mapping[int, Mapping[str, int]] | None = None) -> Damage:
-        """Return the judgement's figures for a recording of `duration_s` seconds, as it went into the output."""
-        series = self.series_of(duration_s)
+    def assess(
+        self,
+        duration_s: float,
+        by_pid: Mapping[int, Mapping[str, int]] | None = None,
+        main_sound: int = MAIN_SOUND,
+    ) -> Damage:
+        """
+        Return the judgement's figures for a recording of `duration_s` seconds, as it went into the output, whose main
+        sound is the stream `main_sound`.
+        """
+        series = self.series_of(duration_s, main_sound)
         kinds = {
             kind: Tally(
                 events=one.events,
@@ -222,13 +232,13 @@ class DamageLog:
 
         faults, spans = most(range(len(_SAME_FAULTS))), most(range(len(_SAME_FAULTS), len(_GROUPS)))
         # What a damaged packet of sound leaves behind is filled with silence: the same once more.
-        return max(faults, spans) if stream == MAIN_SOUND else faults + spans
+        return faults + spans if stream == PICTURE else max(faults, spans)
 
     def _spread(self, kind: Kind, stream: int, at_s: float, amount: int, span_s: float) -> None:
         group = next(number for number, kinds in enumerate(_GROUPS) if kind in kinds)
         lasting = group >= len(_SAME_FAULTS)
         if not lasting:
-            span_s = self._unit_s[stream] * (1 if group == 0 else amount)
+            span_s = (self._picture_s if stream == PICTURE else self._sound_s) * (1 if group == 0 else amount)
         self._reach(at_s + span_s)
         buckets = self._damaged.setdefault((stream, group), [])
         first = int(at_s / self.bucket_s)

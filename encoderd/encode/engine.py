@@ -15,7 +15,7 @@ import av.error
 from encoderd import __version__
 from encoderd.encode.chapters import Chapters
 from encoderd.encode.companions import read_chapters
-from encoderd.encode.damage import Damage, Kind
+from encoderd.encode.damage import MAIN_SOUND, Damage, Kind
 from encoderd.encode.failures import EncodeFailed, crashed, device, for_job, not_wanted, rejected
 from encoderd.encode.finishing import finish_movie
 from encoderd.encode.left_out import arrived
@@ -30,7 +30,7 @@ from encoderd.encode.playback import read_back
 from encoderd.encode.projection import Projection
 from encoderd.encode.receipt import Build, Made, Run, TimelineFacts, build
 from encoderd.encode.reception import Places, Reception, counts_by_pid, note_reception, recorded_s, sent_s
-from encoderd.encode.sound_check import lost_sound
+from encoderd.encode.sound_check import heard_tracks, lost_sound
 from encoderd.encode.sound_trial import with_writable_sound
 from encoderd.encode.transcode import NOT_WANTED_REMEDY, Transcode, Transcoded
 from encoderd.encode.verify import decodes_all, judge
@@ -208,9 +208,11 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, p
         log.note(Kind.GAP, gap["at_s"], int(gap["stream"]), span_s=gap["step_s"])
     if facts.frames_refused:
         log.note(Kind.REFUSED, 0.0, 0, amount=facts.frames_refused)
-    for pid in lost_sound(media, done.plan, facts, counts):
+    planned = {audio.index for audio in done.plan.audio}
+    noted = {audio.pid for audio in media.audio if audio.index in planned}  # packet by packet
+    for pid in lost_sound(media, done.plan, facts, counts).keys() - noted:
         log.note(Kind.UNDECODABLE, 0.0, pid=pid, amount=counts.get(pid, {}).get("packets", 1))
-    return log.assess(made_s, counts)
+    return log.assess(made_s, counts, main_sound=min(heard_tracks(done.plan, facts), default=MAIN_SOUND))
 
 
 def _read_back(

@@ -168,6 +168,16 @@ def decoded(decoder: Any, unit: Unit | None) -> list[AudioFrame]:
     return list(decoder.decode(packet))
 
 
+def is_whole(decoder: Any, unit: Unit) -> bool:
+    """Whether a decoder reads all of a unit. AC-3's conceals what it cannot read, and marks the frame."""
+    try:
+        return not any(frame.is_corrupt for frame in decoded(decoder, unit))
+    except MemoryError:
+        raise
+    except av.error.FFmpegError:
+        return False
+
+
 def rest_of(decoder: Any) -> Iterator[AudioFrame]:
     """Yield what a decoder still holds."""
     try:

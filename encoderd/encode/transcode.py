@@ -112,6 +112,8 @@ class Transcode:
         self._proof: Proof | None = None
         self._times = SourceTimes()
         self._tracks: dict[int, AudioTrack] = {}
+        pids = {audio.index: audio.pid for audio in media.audio}
+        self._pids = {number: pids[audio.index] for number, audio in enumerate(plan.audio, start=1)}
         self._started_s = time.monotonic()
         self._process_started_s = self._started_s if process_started_s is None else process_started_s
         self._reported_s = 0.0
@@ -273,7 +275,8 @@ class Transcode:
                 filled_s = facts.filled_s
             self._to_mux.put((number, ready))
         if facts.damaged != damaged:
-            self._damage.note(Kind.UNDECODABLE, at_s, number, amount=facts.damaged - damaged)
+            pid = self._pids[number]
+            self._damage.note(Kind.UNDECODABLE, at_s, number, pid=pid, amount=facts.damaged - damaged)
         if facts.filled_s != filled_s:
             self._damage.note(Kind.FILLED, at_s, number, span_s=float(facts.filled_s - filled_s))
 

@@ -390,20 +390,35 @@ def test_a_broken_packet_costs_silence_and_not_the_job(
     assert_beeps(heard, [late_s + second for second in range(4)])
 
 
-def test_a_stream_that_ffmpeg_cannot_read_is_copied_all_the_same(streams: Streams) -> None:
-    """Perhaps others can; only single packets that break off are taken for broken."""
+@pytest.mark.parametrize("good", [0, 1, 60])
+def test_noise_in_valid_frames_is_not_copied(streams: Streams, good: int) -> None:
+    """A packet of it that can be decoded is an accident; sound that goes on for a while begins a track."""
     packets = aac_beeps(3, TONES[:2])
-    stream = streams.of("aac", packets)
-    odd = [BREAKAGES["sound"](packet) if len(packet) > 20 else packet for packet in packets]
-    odd = [packet for packet in odd if len(packet) > 20] * 3
+    noise = random.Random(5)
+    odd = [packet[:7] + noise.randbytes(len(packet) - 7) for packet in packets]
+    given = [*odd[:70], *packets[70 : 70 + good], *odd[70 + good :]]
     facts = StreamFacts(codec="aac")
     track = AudioTrack(plan_for(), None, facts)
 
-    out = [bytes(found) for packet in placed(stream, odd) for found in track.push(packet)]
+    out = [bytes(found) for packet in placed(streams.of("aac", packets), given) for found in track.push(packet)]
     out += [bytes(found) for found in track.finish()]
 
-    assert sum(data in odd for data in out) == len(odd) - facts.damaged
-    assert 0 < facts.damaged < len(odd) // 2
+    assert out == (packets[70 : 70 + good] if good > 1 else [])
+    assert (facts.heard, facts.damaged) == (good, len(packets) - good)
+
+
+def test_checksums_that_an_encoder_does_not_know_are_no_damage(streams: Streams) -> None:
+    packets = coded("ac3", 3, TONES[:2])
+    given = [data[:2] + b"\1\2" + data[4:-2] + b"\3\4" for data in packets]
+    facts = StreamFacts(codec="ac3")
+    track = AudioTrack(plan_for(codec="ac3"), None, facts)
+
+    out = [
+        bytes(found) for packet in placed(streams.of("ac3", packets), given, 0, 1536) for found in track.push(packet)
+    ]
+    out += [bytes(found) for found in track.finish()]
+
+    assert (out, facts.damaged, facts.filled) == (given, 0, 0)
 
 
 def test_aac_without_headers_is_copied_and_filled(tmp_path: Path, streams: Streams) -> None:

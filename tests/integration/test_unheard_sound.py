@@ -13,6 +13,7 @@ import pytest
 from encoderd.encode.failures import EncodeFailed
 from encoderd.jobs import FailureKind
 from tests.broadcast import sights, transport
+from tests.broadcast.catalogue.sounds import noise_in_frames, sent_as
 from tests.broadcast.making import Part
 from tests.broadcast.studio import audio, service, steady, video
 from tests.broadcast.transport import Elementary, Unit
@@ -70,6 +71,18 @@ def test_a_recording_whose_sound_is_lost_is_refused_by_name(tmp_path: Path, name
     assert f"the only sound is {name} on PID 0x112" in outcome.message
     assert outcome.kind is FailureKind.RECORDING
     assert "--accept-damage" in outcome.remedy
+
+
+@pytest.mark.parametrize(("codec", "name", "good"), [("aac", "AAC", 0), ("ac3", "AC-3", 1)])
+def test_noise_in_valid_frames_is_no_sound(tmp_path: Path, codec: str, name: str, good: int) -> None:
+    """Although every header is right, and although one frame of it can be decoded."""
+    units = noise_in_frames(codec, lambda number: number >= good)
+    outcome = try_encode(recording(tmp_path / "x.ts", sent_as(codec, units, 0x112)), tmp_path / "x.mp4")
+    share = f"{good} of {len(units)} packets" if good else "nothing"
+
+    assert isinstance(outcome, EncodeFailed)
+    assert f"the only sound is {name} on PID 0x112, of which {share} can be decoded" in outcome.message
+    assert outcome.kind is FailureKind.RECORDING
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])

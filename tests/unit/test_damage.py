@@ -62,6 +62,13 @@ def test_the_ratio_is_a_share_of_time(mishaps: list[Mishap], damaged_s: float) -
     assert log_of(*mishaps).assess(100.0).ratio == pytest.approx(damaged_s / 100.0)
 
 
+def test_the_main_sound_is_the_track_that_is_heard() -> None:
+    """One before it that nobody can decode has no part in the ratio."""
+    log = log_of((Kind.UNDECODABLE, 5.0, MAIN_SOUND, 5000, 0.0), (Kind.FILLED, 7.0, 2, 50, 1.0))
+
+    assert log.assess(100.0, main_sound=2).ratio == pytest.approx(0.01)
+
+
 def test_bad_reception_is_less_than_none() -> None:
     """A damaged picture each second is no recording that has to be thrown away; half of it without pictures is."""
     specks = log_of(*((Kind.CORRUPT_PICTURE, float(at), PICTURE, 2, 0.0) for at in range(1800)))
