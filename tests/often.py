@@ -9,7 +9,11 @@ import pytest
 
 
 def often(count: int, values: Iterable[Any]) -> list[Any]:
-    """Return parameters of which `make test` takes `count`, evenly spread; the others wait for `make e2e`. A tuple is several."""
+    """
+    Return parameters of which `make test` takes `count`, evenly spread; the others wait for `make e2e`.
+
+    A tuple stands for several parameters.
+    """
     given = list(values)
     taken = {number * len(given) // count for number in range(count)}
     return [value if number in taken else _slow(value) for number, value in enumerate(given)]

@@ -61,7 +61,7 @@ def times_of(path: Path, folder: Path) -> tuple[str, str]:
     ("place", "name", "broken", "expected"),
     [
         (filtering, "Showing", Showing, "pass"),
-        (filtering, "Showing", Late, "fail"),
+        pytest.param(filtering, "Showing", Late, "fail", marks=pytest.mark.slow),
         (filtering, "Showing", Losing, "fail"),
         (reading, "ShownAt", Guessing, "fail"),
     ],

@@ -84,14 +84,7 @@ def test_wrong_turns(environment: dict[str, str], recording: Path, tmp_path: Pat
     text.write_text("a letter\n" * 500)
 
     assert "exists; it is not replaced" in refused(environment, recording, taken, code=ExitCode.FAILED)
-    assert "neither .mp4 nor .mkv" in refused(environment, recording, tmp_path / "a.avi", code=ExitCode.SETTINGS)
-    assert "does not exist" in refused(environment, tmp_path / "no.ts", tmp_path / "a.mp4", code=ExitCode.SETTINGS)
-    assert "no regular file" in refused(environment, tmp_path, tmp_path / "a.mp4", code=ExitCode.SETTINGS)
-    assert "cannot be used" in refused(environment, recording, taken / "deep" / "a.mp4", code=ExitCode.FAILED)
     assert "quality" in refused(environment, recording, tmp_path / "a.mp4", "--quality", "99", code=ExitCode.SETTINGS)
-    assert "h264_q" in refused(
-        environment, recording, tmp_path / "a.mp4", "--encoder", "h264_q", code=ExitCode.SETTINGS
-    )
     assert taken.read_bytes() == b"somebody else's"
     assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["taken.mp4"]
 
@@ -100,6 +93,18 @@ def test_wrong_turns(environment: dict[str, str], recording: Path, tmp_path: Pat
     assert failed.returncode == ExitCode.FAILED
     assert f"(FFmpeg's log: {log})" in failed.stderr
     assert not list(tmp_path.glob(".*partial"))
+
+
+@pytest.mark.slow
+def test_more_wrong_turns(environment: dict[str, str], recording: Path, tmp_path: Path) -> None:
+    file, target = tmp_path / "file", tmp_path / "a.mp4"
+    file.write_bytes(b"somebody else's")
+
+    assert "neither .mp4 nor .mkv" in refused(environment, recording, tmp_path / "a.avi", code=ExitCode.SETTINGS)
+    assert "does not exist" in refused(environment, tmp_path / "no.ts", target, code=ExitCode.SETTINGS)
+    assert "no regular file" in refused(environment, tmp_path, target, code=ExitCode.SETTINGS)
+    assert "cannot be used" in refused(environment, recording, file / "deep" / "a.mp4", code=ExitCode.FAILED)
+    assert "h264_q" in refused(environment, recording, target, "--encoder", "h264_q", code=ExitCode.SETTINGS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])

@@ -51,6 +51,7 @@ def test_asked_to_stop_it_climbs_the_ladder_and_gives(tmp_path: Path) -> None:
     assert ["agent", "powerdown", "powerdown", "quit"] == rungs
 
 
+@pytest.mark.slow
 def test_a_stopped_qemu_is_killed(tmp_path: Path) -> None:
     """A process that is stopped answers nothing and takes no SIGTERM: only the last rung is left."""
     limits = {"shutdown_s": 0.2, "quit_s": 0.3, "terminate_s": 0.3}
@@ -171,6 +172,7 @@ def test_a_failing_check_or_take_touches_nothing_more(tmp_path: Path) -> None:
     assert ("failed", "take failed.", "This is a test.") == (after.state, after.message, after.remedy)
 
 
+@pytest.mark.slow
 def test_a_failing_give_is_told(tmp_path: Path) -> None:
     (tmp_path / "give.fails").touch()
     with Booted(tmp_path, settings_in(tmp_path)) as booted:
@@ -182,6 +184,7 @@ def test_a_failing_give_is_told(tmp_path: Path) -> None:
     assert (1, "failed", "give failed.") == (code, after.state, after.message), out
 
 
+@pytest.mark.slow
 def test_after_the_helper_was_killed_stop_does_it_all(tmp_path: Path) -> None:
     """QEMU outlives its helper; status tells, boot refuses, and stop climbs the ladder and gives by itself."""
     settings, given, told = settings_in(tmp_path), [], []
@@ -228,6 +231,7 @@ def test_stop_goes_through_the_helper_while_it_lives(tmp_path: Path) -> None:
     assert "not here" not in told
 
 
+@pytest.mark.slow
 def test_waiting_ends_when_it_is_reached_or_cannot_be(tmp_path: Path) -> None:
     with Booted(tmp_path, settings_in(tmp_path)) as booted:
         booted.until_state("booting")
