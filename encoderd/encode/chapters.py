@@ -27,6 +27,8 @@ LATEST_MS = 3_600_000 * 1000
 _MARKS = (b"\x10\x43\xa7\x70", b"chpl", b"chap")
 #: A first chapter that begins so soon begins with the first picture.
 _NEARLY_AT_ONCE_MS = 50
+#: Stands between the titles of chapters that begin at the same time.
+_BETWEEN = " / "
 #: Title of what comes before the first chapter.
 BEGINNING = "Beginning"
 _MAGIC = ";FFMETADATA"
@@ -273,7 +275,7 @@ def _split(line: str) -> tuple[str, bool, str]:
 
 
 def _in_order(found: Sequence[Chapter], notes: list[str]) -> tuple[Chapter, ...]:
-    """Sort; of two at one time the first one stays; none reaches into the next."""
+    """Sort; two at one time, as a part and its first scene, become one with both titles; none reaches into the next."""
     possible = [chapter for chapter in found if chapter.start_ms <= LATEST_MS]
     if len(possible) < len(found):
         notes.append(f"{len(found) - len(possible)} chapters begin after more than {LATEST_MS // 3_600_000} hours")
@@ -283,16 +285,22 @@ def _in_order(found: Sequence[Chapter], notes: list[str]) -> tuple[Chapter, ...]
     overlaps = 0
     for chapter in sorted(possible, key=lambda chapter: chapter.start_ms)[:MOST_CHAPTERS]:
         before = ordered[-1] if ordered else None
+        title = cleaned(chapter.title.replace("\n", " "), LONGEST_TITLE)
         if before is not None and before.start_ms == chapter.start_ms:
             overlaps += 1
+            ordered[-1] = replace(before, title=_both(before.title, title))
             continue
         if before is not None and before.end_ms is not None and before.end_ms > chapter.start_ms:
             overlaps += 1
             ordered[-1] = replace(before, end_ms=chapter.start_ms)
         end_ms = chapter.end_ms if chapter.end_ms is not None and chapter.end_ms > chapter.start_ms else None
         end_ms = None if end_ms is None else min(end_ms, LATEST_MS)
-        title = cleaned(chapter.title.replace("\n", " "), LONGEST_TITLE)
         ordered.append(Chapter(start_ms=chapter.start_ms, end_ms=end_ms, title=title))
     if overlaps:
         notes.append(f"{overlaps} chapters overlapped")
     return tuple(ordered)
+
+
+def _both(first: str, second: str) -> str:
+    told = dict.fromkeys(title for title in (*first.split(_BETWEEN), second) if title)
+    return _BETWEEN.join(told)[:LONGEST_TITLE]

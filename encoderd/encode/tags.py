@@ -49,7 +49,10 @@ def judge_tags(plan: EncodePlan, output: OutputFacts, duration_ms: int | None) -
         wrong.append(f"{', '.join(words)} of the whole file")
     if not wrong:
         count = len(plan.chapters)
-        return passed("tags", f"{len(wanted_tags(plan))} streams, {count} chapters, {len(plan.metadata)} words")
+        beyond = sum(duration_ms is not None and one.start_ms >= duration_ms for one in plan.chapters)
+        late = f" and {beyond} beyond the end" if beyond else ""
+        streams, words_kept = len(wanted_tags(plan)), len(plan.metadata)
+        return passed("tags", f"{streams} streams, {count - beyond} chapters{late}, {words_kept} words")
     more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
     return warned(
         "tags",

@@ -190,3 +190,21 @@ def test_a_container_s_chapters_are_put_in_order() -> None:
 
     assert (Chapter(start_ms=0, end_ms=5_000, title="a"), Chapter(start_ms=5_000, title="b")) == found.chapters
     assert ("1 chapters overlapped",) == found.notes
+
+
+@pytest.mark.parametrize(
+    ("titles", "title"),
+    [
+        (("Part", "Scene"), "Part / Scene"),
+        (("", "Scene"), "Scene"),
+        (("Part", ""), "Part"),
+        (("Part", "Scene", "Part", "Shot"), "Part / Scene / Shot"),
+        (("x" * 300, "y" * 300), "x" * 300 + " / " + "y" * (LONGEST_TITLE - 303)),
+    ],
+)
+def test_chapters_at_one_time_keep_their_titles(titles: tuple[str, ...], title: str) -> None:
+    """A part that begins with its first scene is one chapter, which ends where the next scene begins."""
+    nested = [Chapter(start_ms=0, end_ms=9_000 // number, title=one) for number, one in enumerate(titles, start=1)]
+    found = of_source([*nested, Chapter(start_ms=5_000, title="last")])
+
+    assert (Chapter(start_ms=0, end_ms=5_000, title=title), Chapter(start_ms=5_000, title="last")) == found.chapters

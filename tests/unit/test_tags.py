@@ -36,6 +36,12 @@ def test_what_is_as_planned_passes() -> None:
     assert Verdict.PASS == judge_tags(WANTED, written(replace(TOLD, dispositions=("visual_impaired",))), 9_000).verdict
 
 
+def test_chapters_beyond_the_end_are_counted_apart() -> None:
+    late = replace(WANTED, chapters=(*WANTED.chapters, Chapter(start_ms=9_000, title="three")))
+
+    assert "2 chapters and 1 beyond the end," in judge_tags(late, written(), 9_000).evidence
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [

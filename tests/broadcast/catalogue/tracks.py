@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.broadcast import making, transport
 from tests.broadcast.captions import arib_units, pgs_units, teletext_units
-from tests.broadcast.containers import CAN_ATTACH, Head, Said, remuxed
+from tests.broadcast.containers import CAN_ATTACH, CAN_CHAPTERS, Head, Said, remuxed
 from tests.broadcast.making import Part
 from tests.broadcast.studio import AUDIO_PID, SECOND_PID, audio, frames, service, steady, video
 from tests.broadcast.transport import FOREVER, HZ, PRIVATE, Elementary, Unit
@@ -126,6 +126,18 @@ def words_of_many_forms() -> Made:
     words = tuple((name, text.strip()) for name, text in {**kept, "track": "3/12"}.items())
     names = tuple(f"{name} left out: mp4 has no place for it" for name in ("location", "creation_time"))
     return Made(data=data, truth=truth_of([SHORT], tracks=TWO_VOICES, words=words, doubts=(), names=names))
+
+
+def chapters_of_many_forms() -> Made:
+    """A part with its scenes, one without a title, one of no length, one beyond the end."""
+    seconds = [(0, 4, "Ebb"), (0, 1, "Dawn"), (1, 2, "Gulls"), (2, 3, ""), (3, 3, "Flood"), (50, 60, "Never")]
+    chapters = [(Fraction(begin), Fraction(end), title) for begin, end, title in seconds]
+    said = [Said(), Said(language="jpn"), Said(language="eng")]
+    data = remuxed(_two_sounds([SHORT]), "matroska", said, Head(chapters=chapters))
+    titles = ("Ebb / Dawn", "Gulls", "Chapter 3", "Flood")
+    due = tuple((Fraction(at_s), title) for at_s, title in enumerate(titles))
+    told = ("and 1 beyond the end",) if CAN_CHAPTERS else ()
+    return Made(data=data, truth=truth_of([SHORT], tracks=TWO_VOICES, chapters=due, names=told))
 
 
 def titles_like_noise() -> Made:
@@ -273,6 +285,7 @@ CATALOGUE: dict[str, Recipe] = {
     "font_left_out": Recipe(make=lambda: with_a_font(kept=False), suffix=".mkv"),
     "said_in_matroska_at_80s": Recipe(make=lambda: said_in_matroska(80), suffix=".mkv"),
     "words_of_many_forms": Recipe(make=words_of_many_forms, suffix=".mkv"),
+    "chapters_of_many_forms": Recipe(make=chapters_of_many_forms, suffix=".mkv"),
     "titles_like_noise": Recipe(make=titles_like_noise, suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
