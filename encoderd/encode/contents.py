@@ -40,6 +40,8 @@ from encoderd.encode.pyav import (
 )
 
 _ATTACHED_PICTURE = 0x400  # disposition
+#: Codecs of pictures that stand alone: beside another video they are a cover that nobody marked as one.
+_STILL_CODECS = frozenset({"bmp", "gif", "jpegls", "mjpeg", "png", "targa", "tiff", "webp"})
 
 
 def media_info(
@@ -110,7 +112,7 @@ def media_info(
         size_bytes=size_bytes,
         start_s=_start_s(container, [*video, *audio], late),
         duration_s=_duration_s(container, [*video, *audio], alone=choice is None or not choice.others),
-        video=tuple(video),
+        video=tuple(sorted(video, key=lambda one: (_frames_told(container, one) == 1, one.codec in _STILL_CODECS))),
         audio=tuple(audio),
         captions=tuple(captions),
         other=tuple(other),
@@ -125,6 +127,13 @@ def media_info(
         attachments=tuple(attachments),
         unheard=unheard,
     )
+
+
+def _frames_told(container: InputContainer, video: VideoInfo) -> int:
+    """Return how many pictures the container says that a stream has, 0 where it does not."""
+    stream = container.streams[video.index]
+    told = str(stream.metadata.get("NUMBER_OF_FRAMES", ""))
+    return stream.frames or (int(told) if told.isascii() and told.isdigit() else 0)
 
 
 def _is_kept(stream: Stream, programme: ProgrammeLayout | None) -> bool:

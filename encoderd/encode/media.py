@@ -140,8 +140,9 @@ class Service:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
     """
-    A recording as probed. `start_s` and `duration_s` are the container's own claims, None when it makes none.
-    `stated_end` is the byte behind its last by the sizes that the container has in it, None when it has none.
+    A recording as probed; of several videos single pictures are the last. `start_s` and `duration_s` are the
+    container's own claims, None when it makes none. `stated_end` is the byte behind its last by the sizes that the
+    container has in it, None when it has none.
 
     `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.
     `left_out` says of each of them, and of what else nobody takes, why. `metadata` are the container's own words,

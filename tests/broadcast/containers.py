@@ -19,6 +19,7 @@ DISPOSITIONS = {
     "default": 0x1, "dub": 0x2, "original": 0x4, "comment": 0x8, "forced": 0x40, "hearing_impaired": 0x80,
     "visual_impaired": 0x100, "descriptions": 0x20000,
 }  # fmt: skip
+ATTACHED_PICTURE = 0x400
 #: PyAV opens no encoder for text, so a stream of it is made like one that is there: a movie of timed text alone, as
 #: FFmpeg 5.1 writes it, and a file of one caption.
 _TIMED_TEXT = zlib.decompress(
@@ -51,6 +52,7 @@ class Head:
     chapters: Sequence[tuple[Fraction, Fraction, str]] = ()
     attachments: Sequence[tuple[str, str, bytes]] = ()  # name, type, content
     texts: Sequence[tuple[Fraction, Fraction, str]] = ()  # captions in a stream of their own: begin, end
+    cover: str = ""  # a picture in a stream of its own, before all others: "marked" as such, or "plain"
 
 
 def remuxed(
@@ -70,6 +72,7 @@ def remuxed(
         if CAN_CHAPTERS and head.chapters:
             setter: Any = target.set_chapters
             setter([_chapter(number, *one) for number, one in enumerate(head.chapters, start=1)])
+        cover = _cover_stream(target, head.cover) if head.cover else None
         added = {}
         for stream, said in zip(source.streams, streams, strict=True):
             new: Any = target.add_stream_from_template(stream)
@@ -85,6 +88,8 @@ def remuxed(
             adder(name, kind, content)
         texts = _text_stream(target) if head.texts else None
         packets = [packet for packet in source.demux() if packet.size and packet.dts is not None]
+        if cover is not None:
+            target.mux(_cover_packet(cover))
         first_s = min((packet.pts or 0) * Fraction(packet.time_base or 1) for packet in packets)
         for packet in packets:
             ticks = round((first_s - start_s) / Fraction(packet.time_base or 1))
@@ -107,6 +112,31 @@ def with_matrix(data: bytes, matrix: Sequence[float]) -> bytes:
                                                                (a, b, 0, c, d, 0, 0, 0, 1 << 30)))  # fmt: skip
     at = data.index(upright, data.index(b"tkhd"))
     return data[:at] + turned + data[at + len(turned) :]
+
+
+def _jpeg() -> bytes:
+    context: Any = av.CodecContext.create("mjpeg", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 640, 480, "yuvj420p", Fraction(1, 25)
+    frame = av.VideoFrame(640, 480, "yuvj420p")
+    for plane in frame.planes:
+        plane.update(bytes([90]) * plane.buffer_size)
+    frame.pts = 0
+    return b"".join(map(bytes, [*context.encode(frame), *context.encode(None)]))
+
+
+def _cover_stream(target: OutputContainer, form: str) -> Any:
+    with av.open(io.BytesIO(_jpeg()), "r", format="mjpeg") as template:
+        stream: Any = target.add_stream_from_template(template.streams.video[0])
+    stream.disposition = ATTACHED_PICTURE if form == "marked" else 0
+    return stream
+
+
+def _cover_packet(stream: Any) -> Any:
+    packet: Any = av.Packet(_jpeg())
+    packet.time_base, packet.pts, packet.dts, packet.duration = Fraction(1, 25), 0, 0, 1
+    packet.is_keyframe = True
+    packet.stream = stream
+    return packet
 
 
 def _text_stream(target: OutputContainer) -> Any:

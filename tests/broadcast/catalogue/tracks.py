@@ -197,6 +197,13 @@ def second_picture() -> Made:
     return _with(second, doubts=("left_out",), names=("mpeg2video video (stream",))
 
 
+def with_a_cover(muxer: str, form: str) -> Made:
+    """A picture for a shelf, the first stream of all and the largest: it is named, and never taken for the video."""
+    said = [Said(), Said(language="jpn"), Said(language="eng")]
+    data = remuxed(_two_sounds([SHORT]), muxer, said, Head(cover=form))
+    return Made(data=data, truth=truth_of([SHORT], tracks=TWO_VOICES, doubts=("left_out",), names=("mjpeg",)))
+
+
 # --- captions
 
 
@@ -286,6 +293,8 @@ CATALOGUE: dict[str, Recipe] = {
     "said_in_matroska_at_80s": Recipe(make=lambda: said_in_matroska(80), suffix=".mkv"),
     "words_of_many_forms": Recipe(make=words_of_many_forms, suffix=".mkv"),
     "chapters_of_many_forms": Recipe(make=chapters_of_many_forms, suffix=".mkv"),
+    "cover": Recipe(make=lambda: with_a_cover("mp4", "marked"), suffix=".mp4"),
+    "cover_unmarked": Recipe(make=lambda: with_a_cover("matroska", "plain"), suffix=".mkv"),
     "titles_like_noise": Recipe(make=titles_like_noise, suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
