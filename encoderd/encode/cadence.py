@@ -6,6 +6,7 @@ Frames are VideoFrames in nv12, all in one time_base, in the order in which they
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -16,7 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from encoderd.encode.closed_captions import CarriedCaptions
-from encoderd.encode.deinterlacing import CYCLE, FIELD_S, Lines, difference, fields_of, repeat_of
+from encoderd.encode.deinterlacing import CYCLE, FIELD_SLACK, LASTING, Lines, Pulldown, difference, fields_of, repeat_of
 
 #: Film's five pictures come at the rate; with repeat flags instead they are four, some a frame and a half apart.
 _IN_STEP = Fraction(5, 4)
@@ -38,9 +39,9 @@ class Showing:
     picture to go with.
     """
 
-    def __init__(self, source_rate: Fraction, *, decimated: bool, hold: bool) -> None:
+    def __init__(self, source_rate: Fraction, *, decimated: bool, pulldown: Pulldown | None, hold: bool) -> None:
         self._film = FilmCadence(source_rate) if decimated else None
-        self._even = EvenFilm()
+        self._even = None if pulldown is None else EvenFilm(pulldown)
         self._hold = HeldPictures(source_rate) if hold else None
 
     @property
@@ -57,11 +58,11 @@ class Showing:
 
     def push(self, frame: VideoFrame | None, *, film: bool) -> Iterator[VideoFrame]:
         """Take the next picture, woven from a film's fields or not; None: what follows belongs to other filters."""
-        if self._film is None:
-            shown = iter(() if frame is None else (frame,))
-        else:
-            shown = self._even.spread(self._film.drain() if frame is None else self._film.push(frame, film=film))
-            shown = chain(shown, self._even.drain() if frame is None else ())
+        shown: Iterator[VideoFrame] = iter(() if frame is None else (frame,))
+        if self._film is not None:
+            shown = self._film.drain() if frame is None else self._film.push(frame, film=film)
+        if self._even is not None:
+            shown = chain(self._even.spread(shown), self._even.drain() if frame is None else ())
         for one in shown:
             if self._hold is not None:
                 yield from self._hold.before(one)
@@ -136,38 +137,82 @@ class FilmCadence:
 
 class EvenFilm:
     """
-    Spreads pictures that last two and three fields by turns: those that last three come half a field later.
+    Spreads film's pictures evenly, which last two, three or four fields, as its repeat flags say.
 
-    That makes each last two and a half. Film with repeat flags is sent so; what is sent otherwise keeps its times.
+    Where `pulldown.pictures` in a row last `pulldown.fields` together, and not all the same, each of them is shown so
+    much after the one before as all of them last on average. The first of a row gets the place from which no picture
+    has to be shown before its time; the largest delay is what that row differs by. What is sent otherwise keeps its
+    times, and so does film behind a gap.
     """
 
-    def __init__(self) -> None:
-        self._held: VideoFrame | None = None
-        self._fields = (0, 0)  # that the two pictures before the held one lasted
+    def __init__(self, pulldown: Pulldown) -> None:
+        self._pulldown = pulldown
+        self._held: deque[VideoFrame] = deque()
+        self._lasting: deque[int] = deque()  # of each held picture but the last
+        self._film = 0  # so many of the held ones, from the first on, belong to film
+        self._due_s: Fraction | None = None  # when the next picture of a row is to be shown
+        self._even_s = Fraction(0)  # how long each picture of the last row lasts
 
     def spread(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-        """Yield the pictures, each when the next one is there."""
+        """Yield the pictures, each when a row's length of others has come behind it."""
         for frame in frames:
-            yield from self._release(frame)
+            if self._held:
+                self._lasting.append(self._step(self._held[-1], frame))
+            self._held.append(frame)
+            if len(self._held) > self._pulldown.pictures:
+                if self._is_row():
+                    self._film = len(self._held)
+                    self._even_s = self._lasting_s() / self._pulldown.pictures
+                yield self._release()
 
     def drain(self) -> Iterator[VideoFrame]:
-        """Yield the last picture: what follows belongs to something else."""
-        yield from self._release(None)
-        self._fields = (0, 0)
+        """Yield what is held: what follows belongs to something else."""
+        while self._held:
+            yield self._release()
+        self._due_s, self._film = None, 0
 
-    def _release(self, following: VideoFrame | None) -> Iterator[VideoFrame]:
-        held, self._held = self._held, following
-        if held is None:
-            return
-        fields = 0
-        if following is not None and following.pts is not None and held.pts is not None and held.time_base:
-            fields = fields_of((following.pts - held.pts) * held.time_base)
-        older, before = self._fields
-        self._fields = before, fields
-        last_of_film = fields not in {2, 3} and (older, before) == (3, 2)
-        if held.pts is not None and held.time_base and (last_of_film or (fields == 3 and before != 3)):
-            held.pts += round(FIELD_S / 2 / held.time_base)
-        yield held
+    def _step(self, frame: VideoFrame, following: VideoFrame) -> int:
+        if frame.pts is None or following.pts is None or not frame.time_base:
+            return 0
+        return fields_of((following.pts - frame.pts) * frame.time_base, self._pulldown.field_s)
+
+    def _lasting_s(self) -> Fraction:
+        """Return how long the held ones last but the last: by the recording's clock, whatever that is worth."""
+        first, last = self._held[0], self._held[-1]
+        return Fraction(((last.pts or 0) - (first.pts or 0)) * (first.time_base or 0))
+
+    def _is_row(self) -> bool:
+        lasting = set(self._lasting)
+        return sum(self._lasting) == self._pulldown.fields and len(lasting) > 1 and LASTING >= lasting
+
+    def _release(self) -> VideoFrame:
+        frame = self._held.popleft()
+        film, self._film = self._film > 0, max(0, self._film - 1)
+        if film and frame.pts is not None and frame.time_base:
+            at_s = frame.pts * frame.time_base
+            if self._due_s is None or not self._is_near(at_s):
+                self._due_s = at_s + self._latest() * self._pulldown.field_s
+            frame.pts = round(self._due_s / frame.time_base)
+            self._due_s += self._even_s
+        else:
+            self._due_s = None
+        if self._lasting:
+            self._lasting.popleft()
+        return frame
+
+    def _latest(self) -> Fraction:
+        """Return by how many fields a picture of the row that begins now is later than its even place, at most."""
+        latest = fields = Fraction(0)
+        for number, lasting in enumerate(self._lasting, start=1):
+            fields += lasting
+            latest = max(latest, fields - number * self._pulldown.lasting)
+        return latest
+
+    def _is_near(self, at_s: Fraction) -> bool:
+        """Whether a picture's even place is its own: not before it, and at most two fields later."""
+        assert self._due_s is not None
+        late = (self._due_s - at_s) / self._pulldown.field_s
+        return -FIELD_SLACK <= late <= 2 + FIELD_SLACK
 
 
 def _luma(frame: VideoFrame) -> Lines:

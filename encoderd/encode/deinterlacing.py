@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,11 +34,14 @@ PLACES_COMBED, PLACES_PROGRESSIVE = 2, 4
 LEAST_VERDICTS = 2
 #: Of so many pictures with a repeat, one goes.
 CYCLE = 5
-#: Film is shown in fields of this length, two and three by turns; times may be beside it by so much of one: containers
-#: that count in milliseconds round.
-FIELD_S, FIELD_SLACK = Fraction(1001, 60_000), Fraction(1, 4)
-#: Steps of two and three fields next to each other, of the five that a look has at most, that show film.
-LEAST_PULLDOWN = 3
+#: Times of film's pictures may be beside whole fields by so much of one: containers that count in milliseconds round.
+FIELD_SLACK = Fraction(1, 4)
+#: Fields that a picture of film lasts, and how long its pictures last on average at a place where five or six are seen.
+LASTING, MEAN_LASTING = frozenset({2, 3, 4}), (Fraction(9, 4), Fraction(14, 5))
+#: Steps from picture to picture, at one place, that can show anything.
+LEAST_STEPS = 3
+#: Of film at 25 pictures a second one of twelve lasts a field longer: places where one does, and its share at most.
+PLACES_LONGER, MOST_LONGER = 2, Fraction(1, 6)
 #: Mean difference per sample, in the block that differs most, below which two pictures are the same but for the noise
 #: of coding; and how much smaller than the next one a difference must be to mark a repeat.
 STILL_DIFFERENCE, REPEAT_RATIO = 4.0, 0.5
@@ -76,23 +78,47 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pulldown:
+    """Film by its repeat flags: so many `pictures` last so many `fields` of `field_s` seconds, not all the same."""
+
+    pictures: int
+    fields: int
+    field_s: Fraction
+
+    @property
+    def lasting(self) -> Fraction:
+        """Fields that each picture lasts when all last the same."""
+        return Fraction(self.fields, self.pictures)
+
+
+#: 2:3, 2:3:3:2, 2:2:2:4…: film in 60 fields (59.94 or 60, which the slack makes one); and in 50, 2:2:…:2:3.
+FILM_IN_60 = Pulldown(pictures=4, fields=10, field_s=Fraction(1001, 60_000))
+FILM_IN_50 = Pulldown(pictures=12, fields=25, field_s=Fraction(1, 50))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deinterlacing:
     """
     The decision for a recording: `every` picture or those flagged interlaced, by the flags' field order or `parity`
-    ("auto", "tff", "bff"); `decimated` leaves one of five pictures out. `why` is a sentence for the receipt.
+    ("auto", "tff", "bff"); with `pulldown` pictures that last so are spread evenly, and where film was made fields
+    for 60 of them, one of five pictures is left out (`decimated`). `why` is a sentence for the receipt.
     """
 
     method: Method
     every: bool = False
     parity: str = "auto"
-    decimated: bool = False
+    pulldown: Pulldown | None = None
     why: str = ""
+
+    @property
+    def decimated(self) -> bool:
+        return self.pulldown == FILM_IN_60
 
     def frame_rate(self, source: Fraction) -> Fraction:
         """Return pictures per second of the output."""
         if self.method is Method.FIELD:
             return source * 2
-        return source * (CYCLE - 1) / CYCLE if self.decimated else source
+        return source if self.pulldown is None else source * 2 / self.pulldown.lasting
 
 
 def deinterlacing(wish: str, looks: Sequence[Look], frame_rate: Fraction) -> Deinterlacing:
@@ -115,7 +141,11 @@ def deinterlacing(wish: str, looks: Sequence[Look], frame_rate: Fraction) -> Dei
     if enough and frame_rate in FILM_RATES:
         shown = float(frame_rate * (CYCLE - 1) / CYCLE)
         why = f"film by its repeat flags at {len(film)} of {len(seen)} places: shown evenly at {shown:.3f}"
-        return Deinterlacing(method=Method.IVTC, parity=_parity(combed), decimated=True, why=why)
+        parity = _parity(combed)
+        return Deinterlacing(method=Method.IVTC, parity=parity, pulldown=FILM_IN_60, why=why)
+    if wish in {"auto", "ivtc"} and frame_rate == 25 and _is_film_in_50(seen):
+        why = "film by its repeat flags, one of twelve pictures a field longer: shown evenly at 24"
+        return Deinterlacing(method=Method.IVTC, parity=_parity(combed), pulldown=FILM_IN_50, why=why)
     unflagged = [look for look in combed if not look.interlaced]
     if len(unflagged) >= PLACES_COMBED and len(unflagged) > len([look for look in whole if not look.interlaced]):
         why = f"flagged progressive, but combed at {len(unflagged)} of {len(seen)} places: every picture"
@@ -146,7 +176,15 @@ def deinterlacing(wish: str, looks: Sequence[Look], frame_rate: Fraction) -> Dei
 
 def _every(method: Method, parity: str, frame_rate: Fraction, why: str) -> Deinterlacing:
     decimated = method is Method.IVTC and frame_rate in FILM_RATES
-    return Deinterlacing(method=method, every=True, parity=parity, decimated=decimated, why=why)
+    pulldown = FILM_IN_60 if decimated else None
+    return Deinterlacing(method=method, every=True, parity=parity, pulldown=pulldown, why=why)
+
+
+def _is_film_in_50(seen: Sequence[Look]) -> bool:
+    lasting = [fields for look in seen for fields in look.lasting]
+    longer = [look for look in seen if 3 in look.lasting]
+    mostly = sum(bool(look.lasting) for look in seen) * 2 > len(seen)
+    return mostly and len(longer) >= PLACES_LONGER and lasting.count(3) <= MOST_LONGER * len(lasting)
 
 
 def _film(seen: Sequence[Look], combed: Sequence[Look], frame_rate: Fraction) -> Deinterlacing:
@@ -155,7 +193,8 @@ def _film(seen: Sequence[Look], combed: Sequence[Look], frame_rate: Fraction) ->
     why = "film woven from its fields, one of five pictures left out" if decimated else "film woven from its fields"
     if seen:
         why += f" (repeated fields at {sum(look.repeated > 0 for look in seen)} of {len(seen)} places)"
-    return Deinterlacing(method=Method.IVTC, parity=_parity(combed or seen), decimated=decimated, why=why)
+    pulldown, parity = FILM_IN_60 if decimated else None, _parity(combed or seen)
+    return Deinterlacing(method=Method.IVTC, parity=parity, pulldown=pulldown, why=why)
 
 
 def _parity(looks: Sequence[Look]) -> str:
@@ -272,23 +311,31 @@ def parities(above: Sequence[float]) -> list[bool]:
     lies half a line lower; a camera that tilts moves whole pictures in one direction.
     """
     turned = [value if number % 2 == 0 else -value for number, value in enumerate(above)]
-    if len(above) < LEAST_PULLDOWN or not (min(turned) > LEAST_ABOVE or max(turned) < -LEAST_ABOVE):
+    if len(above) < LEAST_STEPS or not (min(turned) > LEAST_ABOVE or max(turned) < -LEAST_ABOVE):
         return []
     if abs(sum(turned)) < MEAN_ABOVE * len(turned):
         return []
     return [(turned[0] > 0) is (number % 2 == 0) for number in range(len(above) + 1)]
 
 
-def fields_of(step_s: Fraction) -> int:
-    """Return how many fields of film a picture lasts that is shown for so many seconds; 0: no whole number of them."""
-    fields = round(step_s / FIELD_S)
-    return fields if abs(step_s / FIELD_S - fields) < FIELD_SLACK else 0
+def fields_of(step_s: Fraction, field_s: Fraction) -> int:
+    """Return how many fields a picture lasts that is shown for so many seconds; 0: no whole number of them."""
+    fields = round(step_s / field_s)
+    return fields if abs(step_s / field_s - fields) < FIELD_SLACK else 0
+
+
+def lasting_of(steps_s: Sequence[Fraction]) -> tuple[int, ...]:
+    """Return the fields of a fiftieth that pictures last, () when they are not two and three."""
+    lasting = tuple(fields_of(step_s, FILM_IN_50.field_s) for step_s in steps_s)
+    return lasting if {2, 3} >= set(lasting) and len(lasting) > LEAST_STEPS else ()
 
 
 def is_pulldown(steps_s: Sequence[Fraction]) -> bool:
-    """Whether the times between pictures are two and three fields by turns."""
-    lengths = [fields_of(step_s) for step_s in steps_s]
-    return sum({one, other} == {2, 3} for one, other in pairwise(lengths)) >= LEAST_PULLDOWN
+    """Whether pictures last two, three and four fields in a mixture that makes two and a half of them."""
+    lasting = [fields_of(step_s, FILM_IN_60.field_s) for step_s in steps_s]
+    if len(lasting) <= LEAST_STEPS or not LASTING >= set(lasting) or len(set(lasting)) == 1:
+        return False
+    return MEAN_LASTING[0] < Fraction(sum(lasting), len(lasting)) <= MEAN_LASTING[1]
 
 
 def repeat_of(differences: Sequence[float]) -> int | None:

@@ -47,7 +47,8 @@ class FilterChain:
     def __init__(self, plan: VideoPlan, video_gaps: str = "keep") -> None:
         self.filters = Filters(plan)
         rate = plan.source_rate or plan.frame_rate
-        self.showing = Showing(rate, decimated=plan.deinterlacing.decimated, hold=video_gaps == "hold")
+        how = plan.deinterlacing
+        self.showing = Showing(rate, decimated=how.decimated, pulldown=how.pulldown, hold=video_gaps == "hold")
 
     @property
     def due(self) -> int:

@@ -93,7 +93,8 @@ class Look:
     say, each compared with those beside it: `tff` and `bff` are combed, `progressive` are not, `undetermined` show no
     motion. `repeated` have a field of the picture before, as telecined film has; `spots` are combed somewhere, which
     is asked where no whole picture is. `spacing_s` is the usual time from picture to picture, 0 when unknown; with
-    `pulldown` progressive pictures last two and three fields by turns, as film's repeat flags say. With
+    `pulldown` progressive pictures last two fields and a half on average, as film's repeat flags say; `lasting` are the
+    fields of a fiftieth of a second that they last, where these are whole. With
     `fields` each decoded picture was one field, and the look is of the frames that they make; `unflagged` ones
     are known by their pictures alone. `has_base` is False where
     only Dolby Vision knows the colours.
@@ -112,6 +113,7 @@ class Look:
     spots: int = 0
     spacing_s: Fraction = Fraction(0)
     pulldown: bool = False
+    lasting: tuple[int, ...] = ()
     fields: bool = False
     unflagged: bool = False
     has_base: bool = True

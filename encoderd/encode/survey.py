@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import av
@@ -26,10 +26,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from encoderd.encode.deinterlacing import (
+    FILM_IN_50,
     Lines,
     Verdict,
     has_combed_spot,
     is_pulldown,
+    lasting_of,
     lies_above,
     parities,
     repeats_field,
@@ -55,6 +57,10 @@ LEAST_WINDOW_BYTES, MOST_WINDOW_BYTES = 1_572_864, 12_582_912
 PROBE = {"probesize": "524288", "analyzeduration": "100000"}
 #: Packets without a picture, after which a place is given up: a minute of noise has thousands.
 MOST_PACKETS = 600
+#: Where one of twelve pictures of film lasts longer, more of them are looked for: a group of pictures may have twelve.
+PAL = Fraction(25)
+#: Packets that may be shown before one that comes earlier.
+REORDERED = 4
 #: Every so many columns of luma are compared, from the left.
 COLUMN_STEP = 6
 _WORKERS = 2
@@ -157,7 +163,21 @@ def _look(container: Any, video: VideoInfo, at: float) -> Look:
     stream = next((one for one in streams if seen.get(one.index) is found), None)
     if stream is None or not found:
         return Look(at=at)
-    return _described(found, last[stream.index], turned[stream.index], at, stream.codec_context, video)
+    look = _described(found, last[stream.index], turned[stream.index], at, stream.codec_context, video)
+    if video.frame_rate == PAL and not look.interlaced and not look.combed:
+        look = replace(look, lasting=lasting_of(_later_steps(container, stream)))
+    return look
+
+
+def _later_steps(container: InputContainer, stream: Any) -> list[Fraction]:
+    """
+    Return the seconds from picture to picture of those that come next, which nobody decodes.
+
+    Without the first and the last: others are shown between them, which came before or come behind.
+    """
+    packets = islice(container.demux(stream), FILM_IN_50.pictures + 1 + 2 * REORDERED)
+    told = sorted(packet.pts * packet.time_base for packet in packets if packet.pts is not None and packet.time_base)
+    return [later - earlier for earlier, later in pairwise(told[REORDERED:-REORDERED])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from tests.broadcast.pulldown import fields_before, with_repeat_flags
+from tests.broadcast.pulldown import TWO_THREE, fields_before, with_doubled_frames, with_repeat_flags
 from tests.broadcast.transport import HZ, Unit
 
 NTSC, FILM, PAL = Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25)
@@ -57,6 +57,8 @@ class Part:
     size: tuple[int, int] = (256, 144)
     sample_aspect_ratio: Fraction = Fraction(1)
     scan: str = "progressive"  # "tff", "bff", "film" (2:3 pulldown into tff; `rate` is the film's), "soft" (by flags)
+    pattern: tuple[int, ...] = TWO_THREE  # of "soft": the fields that its pictures last by turns
+    doubled: bool = False  # of "soft": the sequence is progressive, and these are frames
     pix_fmt: str = "yuv420p"
     colours: tuple[int, int, int] = BT709
     options: tuple[tuple[str, str], ...] = ()
@@ -194,13 +196,17 @@ def _through_filters(part: Part, frames: Iterator[VideoFrame]) -> Iterator[Video
 
 
 def coded_rate(part: Part) -> Fraction:
-    return part.rate * 5 / 4 if part.scan in {"film", "soft"} else part.rate
+    if part.scan == "soft":
+        return part.rate * sum(part.pattern) / len(part.pattern) / (1 if part.doubled else 2)
+    return part.rate * 5 / 4 if part.scan == "film" else part.rate
 
 
 def _shown_at(part: Part, index: int) -> Fraction:
     """When a coded picture is shown, in seconds after the part's first; `index` is -1 for a DTS before it."""
     rate = coded_rate(part)
-    return fields_before(index) / (2 * rate) if part.scan == "soft" else index / rate
+    if part.scan != "soft":
+        return index / rate
+    return fields_before(index, part.pattern) / (rate if part.doubled else 2 * rate)
 
 
 def encoded_pictures(codec: str, parts: Sequence[Part]) -> list[Unit]:
@@ -219,7 +225,12 @@ def encoded_pictures(codec: str, parts: Sequence[Part]) -> list[Unit]:
             pts, dts = (round((piece.at_s + _shown_at(part, index)) * HZ) for index in places)
             data = bytes(packet)
             if part.scan == "soft" and codec == "mpeg2video":
-                data = with_repeat_flags(data, places[0])
+                shown = fields_before(places[0] + 1, part.pattern) - fields_before(places[0], part.pattern)
+                data = (
+                    with_doubled_frames(data, shown)
+                    if part.doubled
+                    else with_repeat_flags(data, places[0], part.pattern)
+                )
             if units:  # at a splice to a lower rate the new part's first would be decoded before the old one's last
                 dts = min(pts, max(dts, units[-1].dts + HZ // 1000))
             units.append(Unit(pts=pts, dts=dts, data=data))

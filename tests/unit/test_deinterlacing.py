@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from encoderd.encode.deinterlacing import (
+    FILM_IN_50,
+    FILM_IN_60,
     Deinterlacing,
     Method,
     Verdict,
@@ -46,7 +48,7 @@ PULLDOWN = replace(PROGRESSIVE, pulldown=True)
         ("frame", [WHOLE] * 8, Deinterlacing(method=Method.FRAME)),
         ("auto", [], Deinterlacing(method=Method.FRAME)),
         ("field", [], Deinterlacing(method=Method.FIELD)),
-        ("ivtc", [], Deinterlacing(method=Method.IVTC, decimated=True)),
+        ("ivtc", [], Deinterlacing(method=Method.IVTC, pulldown=FILM_IN_60)),
         ("auto", [NOTHING] * 8, Deinterlacing(method=Method.FRAME)),
         ("auto", [INTERLACED] * 8, Deinterlacing(method=Method.FRAME)),
         ("field", [INTERLACED, PROGRESSIVE], Deinterlacing(method=Method.FIELD)),
@@ -55,7 +57,7 @@ PULLDOWN = replace(PROGRESSIVE, pulldown=True)
         ("auto", [STILL] * 8, Deinterlacing(method=Method.FRAME)),
         ("auto", [COMBED] * 8, Deinterlacing(method=Method.FRAME, every=True, parity="bff")),
         ("field", [COMBED] * 2 + [NOTHING] * 6, Deinterlacing(method=Method.FIELD, every=True, parity="bff")),
-        ("ivtc", [COMBED] * 8, Deinterlacing(method=Method.IVTC, every=True, parity="bff", decimated=True)),
+        ("ivtc", [COMBED] * 8, Deinterlacing(method=Method.IVTC, every=True, parity="bff", pulldown=FILM_IN_60)),
         ("auto", [COMBED] + [PROGRESSIVE] * 7, Deinterlacing(method=Method.FRAME)),  # one place is no evidence
         ("auto", [COMBED] * 3 + [PROGRESSIVE] * 5, Deinterlacing(method=Method.FRAME)),
         ("field", [MISLABELLED] * 2, Deinterlacing(method=Method.FIELD, parity="bff")),
@@ -69,10 +71,14 @@ PULLDOWN = replace(PROGRESSIVE, pulldown=True)
         ("auto", [WHOLE] * 7 + [replace(WHOLE, tff=1)], Deinterlacing(method=Method.FRAME)),
         ("auto", [WHOLE] * 7 + [replace(WHOLE, repeated=2)], Deinterlacing(method=Method.FRAME)),
         ("auto", [TELECINED] * 8, Deinterlacing(method=Method.FRAME)),
-        ("ivtc", [TELECINED] * 8, Deinterlacing(method=Method.IVTC, parity="tff", decimated=True)),
-        ("auto", [PULLDOWN] * 5 + [INTERLACED] * 3, Deinterlacing(method=Method.IVTC, parity="tff", decimated=True)),
+        ("ivtc", [TELECINED] * 8, Deinterlacing(method=Method.IVTC, parity="tff", pulldown=FILM_IN_60)),
+        (
+            "auto",
+            [PULLDOWN] * 5 + [INTERLACED] * 3,
+            Deinterlacing(method=Method.IVTC, parity="tff", pulldown=FILM_IN_60),
+        ),
         ("auto", [PULLDOWN] * 4 + [PROGRESSIVE] * 4, Deinterlacing(method=Method.FRAME)),
-        ("ivtc", [PULLDOWN] + [PROGRESSIVE] * 7, Deinterlacing(method=Method.IVTC, decimated=True)),
+        ("ivtc", [PULLDOWN] + [PROGRESSIVE] * 7, Deinterlacing(method=Method.IVTC, pulldown=FILM_IN_60)),
         ("field", [PULLDOWN] * 8, Deinterlacing(method=Method.FRAME)),
         ("off", [PULLDOWN] * 8, Deinterlacing(method=Method.OFF)),
     ],
@@ -92,6 +98,10 @@ def test_flags_decide_unless_the_pictures_prove_them_wrong(
     [
         ((33.37, 50.05, 33.37, 50.05, 33.37, 50.05), True),
         ((33, 50, 34, 50, 33, 50), True),  # Matroska's milliseconds
+        ((33, 50, 50, 33, 33, 50), True),  # 2:3:3:2
+        ((33, 33, 67, 33, 33, 33), True),  # 2:2:2:4
+        ((67, 33, 33, 33, 67), True),
+        ((33, 33, 33, 33, 33, 50), False),  # one picture is late
         ((50, 83, 33, 50, 83, 33), False),  # pictures are missing: too little is left
         ((33.37,) * 6, False),
         ((40,) * 6, False),
@@ -101,6 +111,25 @@ def test_flags_decide_unless_the_pictures_prove_them_wrong(
 )
 def test_film_is_known_by_its_steps(steps_ms: tuple[float, ...], film: bool) -> None:
     assert film is is_pulldown([Fraction(step) / 1000 for step in steps_ms])
+
+
+LONGER = replace(PROGRESSIVE, lasting=(2,) * 11 + (3,))
+
+
+@pytest.mark.parametrize(
+    ("looks", "rate", "film"),
+    [
+        ([LONGER] * 8, 25, True),
+        ([LONGER] * 2 + [replace(LONGER, lasting=(2,) * 12)] * 4 + [PROGRESSIVE] * 2, 25, True),  # seen by chance
+        ([LONGER] + [replace(LONGER, lasting=(2,) * 12)] * 7, 25, False),  # one picture late, once
+        ([LONGER] * 3 + [PROGRESSIVE] * 5, 25, False),  # mostly something else
+        ([replace(LONGER, lasting=(2, 3) * 6)] * 8, 25, False),  # 20 pictures a second
+        ([LONGER] * 8, 30, False),
+    ],
+)
+def test_film_in_50_fields_is_known_by_its_longer_pictures(looks: list[Look], rate: int, film: bool) -> None:
+    """As PAL discs have it: 24 pictures a second, one of twelve a field longer."""
+    assert (FILM_IN_50 if film else None) == deinterlacing("auto", looks, Fraction(rate)).pulldown
 
 
 @pytest.mark.parametrize(
@@ -117,9 +146,10 @@ def test_film_is_woven_by_the_order_that_the_pictures_show(looks: list[Look], pa
     [
         (Deinterlacing(method=Method.FRAME), NTSC, NTSC),
         (Deinterlacing(method=Method.FIELD), NTSC, Fraction(60_000, 1001)),
-        (Deinterlacing(method=Method.IVTC, decimated=True), NTSC, Fraction(24_000, 1001)),
-        (Deinterlacing(method=Method.IVTC, decimated=True), Fraction(30), Fraction(24)),
+        (Deinterlacing(method=Method.IVTC, pulldown=FILM_IN_60), NTSC, Fraction(24_000, 1001)),
+        (Deinterlacing(method=Method.IVTC, pulldown=FILM_IN_60), Fraction(30), Fraction(24)),
         (Deinterlacing(method=Method.IVTC), Fraction(25), Fraction(25)),
+        (Deinterlacing(method=Method.IVTC, pulldown=FILM_IN_50), Fraction(25), Fraction(24)),
     ],
 )
 def test_the_output_s_rate(method: Deinterlacing, source: Fraction, rate: Fraction) -> None:

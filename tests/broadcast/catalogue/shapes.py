@@ -32,6 +32,8 @@ X265 = "aud=1:log-level=none:pools=1:repeat-headers=1:interlace=tff"
 FIELDS = (("x265-params", X265),)
 #: To a tick of the clock: the judge itself allows a millisecond more.
 EVEN = Fraction(1, 1000)
+#: 24 pictures a second in 50 fields: one of twelve is shown a field longer.
+PAL_SOFT = Part(frames=120, rate=Fraction(24), size=(256, 160), scan="soft", pattern=(2,) * 11 + (3,))
 SOFT = Part(frames=120, rate=FILM, size=(256, 160), scan="soft")
 
 
@@ -89,6 +91,10 @@ CATALOGUE: dict[str, Recipe] = {
     "film_flags": Recipe(make=lambda: plain([SOFT], tolerance_frames=EVEN)),
     "film_flags_ivtc": Recipe(make=lambda: plain([SOFT], tolerance_frames=EVEN), asked={"deinterlace": "ivtc"}),
     "film_flags_h264": Recipe(make=lambda: plain([SOFT], "libx264", tolerance_frames=EVEN)),
+    "film_2332": Recipe(make=lambda: plain([replace(SOFT, pattern=(2, 3, 3, 2))], tolerance_frames=EVEN)),
+    "film_2224": Recipe(make=lambda: plain([replace(SOFT, pattern=(2, 2, 2, 4))], "libx264", tolerance_frames=EVEN)),
+    "film_720p": Recipe(make=lambda: plain([replace(SOFT, doubled=True, size=(256, 144))], tolerance_frames=EVEN)),
+    "film_pal": Recipe(make=lambda: plain([PAL_SOFT], tolerance_frames=EVEN)),
     "film_and_video": Recipe(make=film_and_video, asked={"deinterlace": "ivtc"}),
     # As DVB has interlaced HEVC.
     "hevc_fields": Recipe(make=lambda: fields("libx265", aspect=Fraction(1, 2), options=FIELDS)),
