@@ -13,7 +13,8 @@ from dataclasses import replace
 from encoderd.encode.elementary_streams import descriptors
 from encoderd.encode.media import LeftOut
 
-_REGISTRATION, _VBI, _APPLICATIONS, _DATA_COMPONENT = 0x05, 0x45, 0x6F, 0xFD
+_REGISTRATION, _METADATA, _VBI, _APPLICATIONS, _EXTENSION, _DATA_COMPONENT = 0x05, 0x26, 0x45, 0x6F, 0x7F, 0xFD
+_TTML = 0x20
 #: Types of streams that carry sections: tables, files and marks for receivers. No picture or sound travels so.
 _SECTIONS = {
     0x05: "private sections",
@@ -73,16 +74,26 @@ def of_table_entry(pid: int, stream_type: int, loop: bytes) -> LeftOut:
             services = {body[at] for at in _steps(body)}
             missed = bool(services & _VBI_CONTENT)
             return LeftOut(what=f"VBI data ({where})", reason="no container here takes it", matters=missed, pid=pid)
+        if tag == _EXTENSION and body[:1] == bytes([_TTML]):
+            return LeftOut(what=f"TTML subtitles ({where})", reason="no file here takes them", matters=True, pid=pid)
         if tag == _REGISTRATION and body[:4] == b"CUEI":
             return LeftOut(what=f"SCTE 35 marks ({where})", reason=_FOR_RECEIVERS, matters=False, pid=pid)
-        if tag == _REGISTRATION and body[:4] == b"ID3 ":
+        if (form := _metadata_format(tag, body)) == b"ID3 ":
             return LeftOut(what=f"ID3 metadata ({where})", reason=_FOR_RECEIVERS, matters=False, pid=pid)
-        if tag == _REGISTRATION and body[:4] == b"KLVA":
+        if form == b"KLVA":
             return LeftOut(what=f"KLV metadata ({where})", reason=_DATA["klv"][0], matters=True, pid=pid)
         if tag == _DATA_COMPONENT and len(body) >= 2:
             name = f"data component {body[0] << 8 | body[1]:#06x} ({where})"
             return LeftOut(what=name, reason=_UNKNOWN, matters=True, pid=pid)
     return LeftOut(what=f"data of type {stream_type:#04x} ({where})", reason=_UNKNOWN, matters=True, pid=pid)
+
+
+def _metadata_format(tag: int, body: bytes) -> bytes:
+    """Return the registered name of metadata, of its own descriptor or of a registration; b"" without one."""
+    if tag == _REGISTRATION:
+        return body[:4]
+    at = 6 if body[:2] == b"\xff\xff" else 2  # of the application; then of the format
+    return body[at + 1 : at + 5] if tag == _METADATA and body[at : at + 1] == b"\xff" else b""
 
 
 def _steps(body: bytes) -> Iterable[int]:
@@ -98,9 +109,15 @@ def of_tables(pid: int) -> LeftOut:
     return LeftOut(what=f"service information (PID {pid:#x})", reason=_FOR_RECEIVERS, matters=False, pid=pid)
 
 
-def of_stream(kind: str, name: str, index: int) -> LeftOut:
-    """Return what becomes of another container's stream; `name` is FFmpeg's of the codec, or ours of its purpose."""
+def of_stream(kind: str, name: str, index: int, timecode: str = "") -> LeftOut:
+    """
+    Return what becomes of another container's stream; `name` is FFmpeg's of the codec, or ours of its purpose.
+
+    A time code is missed that begins at another time than the pictures do, 00:00:00:00.
+    """
     reason, matters = _DATA.get(name, (_UNKNOWN, True))
+    if name == "timecode" and timecode.strip("0:;."):
+        name, matters = f"timecode {timecode}", True
     if kind == "video":
         reason, matters = "a picture for a shelf, which this output does not keep", True
     elif kind == "attachment" and name not in _DATA:

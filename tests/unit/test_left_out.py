@@ -19,6 +19,11 @@ from tests.sections import descriptor
         (0x06, descriptor(0x05, b"CUEI"), "SCTE 35 marks", False),
         (0x15, descriptor(0x05, b"ID3 "), "ID3 metadata", False),
         (0x15, descriptor(0x05, b"KLVA"), "KLV metadata", True),
+        (0x15, descriptor(0x26, b"\xff\xffID3 \xffID3 \0\x0f"), "ID3 metadata", False),
+        (0x15, descriptor(0x26, b"\x01\0\xffKLVA\0\x0f"), "KLV metadata", True),
+        (0x15, descriptor(0x26, b"\xff\xffABCD\x10\0\x0f"), "data of type 0x15", True),
+        (0x15, descriptor(0x26, b"\xff\xffKL"), "data of type 0x15", True),
+        (0x06, descriptor(0x7F, b"\x20eng\0"), "TTML subtitles", True),
         (0x06, descriptor(0x45, b"\x04\x01\xe7\x05\x01\xf7"), "VBI data", False),  # programme marks, picture's shape
         (0x06, descriptor(0x45, b"\x04\x01\xe7\x06\x01\xf5"), "VBI data", True),  # and closed captions
         (0x06, descriptor(0xFD, b"\x00\x0d"), "data component 0x000d", True),
@@ -51,6 +56,13 @@ def test_streams_of_other_containers(kind: str, name: str, what: str, matters: b
 
     assert (what, matters, 0) == (found.what, found.matters, found.pid)
     assert found.reason
+
+
+def test_a_time_code_is_missed_that_tells_a_time() -> None:
+    told = [of_stream("data", "timecode", 3, code) for code in ("01:02:03;04", "00:00:00:00", "")]
+
+    assert [True, False, False] == [one.matters for one in told]
+    assert "timecode 01:02:03;04 (stream 3)" == told[0].what
 
 
 def test_noise_is_no_stream() -> None:
