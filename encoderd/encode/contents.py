@@ -35,11 +35,14 @@ from encoderd.encode.pyav import (
     is_chapters_track,
     kind,
     language_of,
+    number_of,
     pixel_format,
     title_of,
 )
 
 _ATTACHED_PICTURE = 0x400  # disposition
+#: MP4's handler of a track that only tells a server how to send another one.
+_HINT = "hint media handler"
 #: Codecs of pictures that stand alone: beside another video they are a cover that nobody marked as one.
 _STILL_CODECS = frozenset({"bmp", "gif", "jpegls", "mjpeg", "png", "targa", "tiff", "webp"})
 
@@ -95,7 +98,7 @@ def media_info(
             attachments.append(_attachment(stream))
         elif kind(stream) == "audio" or (track is not None and track.kind is Kind.AUDIO):
             codec = (track.codec if track is not None else "") or codec_of(stream)
-            unheard[stream.id] = SOUND_NAMES.get(codec, codec) or "unknown sound"
+            unheard[number_of(stream)] = SOUND_NAMES.get(codec, codec) or "unknown sound"
             other.append(_named(stream, codec))
             left.append(_left_out(stream, track))
         else:
@@ -112,7 +115,7 @@ def media_info(
         size_bytes=size_bytes,
         start_s=_start_s(container, [*video, *audio], late),
         duration_s=_duration_s(container, [*video, *audio], alone=choice is None or not choice.others),
-        video=tuple(sorted(video, key=lambda one: (_frames_told(container, one) == 1, one.codec in _STILL_CODECS))),
+        video=tuple(sorted(video, key=lambda one: _later(container.streams[one.index]))),
         audio=tuple(audio),
         captions=tuple(captions),
         other=tuple(other),
@@ -129,11 +132,11 @@ def media_info(
     )
 
 
-def _frames_told(container: InputContainer, video: VideoInfo) -> int:
-    """Return how many pictures the container says that a stream has, 0 where it does not."""
-    stream = container.streams[video.index]
+def _later(stream: Any) -> tuple[bool, ...]:
+    """Of several videos single pictures are the last, and before them what the container has no player show."""
     told = str(stream.metadata.get("NUMBER_OF_FRAMES", ""))
-    return stream.frames or (int(told) if told.isascii() and told.isdigit() else 0)
+    frames = stream.frames or (int(told) if told.isascii() and told.isdigit() else 0)
+    return frames == 1, stream.codec_context.name in _STILL_CODECS, not disposition(stream) & 1
 
 
 def _is_kept(stream: Stream, programme: ProgrammeLayout | None) -> bool:
@@ -150,11 +153,13 @@ def _left_out(stream: Stream, track: Track | None) -> LeftOut:
     name = codec_of(stream)
     if is_chapters_track(stream):
         name = "chapters"
+    elif _HINT in stream.metadata.get("handler_name", ""):
+        name = "hint"
     elif not name:
         name = "timecode" if "timecode" in stream.metadata else title_of(stream)
     if stream.container.format.name == "mpegts" and 0 < stream.id <= LAST_TABLE_PID:
         return of_tables(stream.id)
-    return of_stream(kind(stream), name, stream.index)
+    return of_stream(kind(stream), name, stream.index, stream.metadata.get("timecode", ""))
 
 
 def _without_streams(container: InputContainer, tracks: Sequence[Track]) -> list[LeftOut]:
@@ -263,7 +268,7 @@ def _caption_info(stream: Stream, track: Track | None, also: tuple[int, ...]) ->
     named = track.codec if track is not None and track.codec else ""
     return CaptionInfo(
         index=stream.index,
-        pid=stream.id,
+        pid=number_of(stream),
         codec=named or codec_of(stream),
         language=_language(stream, track),
         title=_title(stream, track),
@@ -295,7 +300,7 @@ def _video_info(stream: VideoStream, track: Track | None) -> VideoInfo:
     context = stream.codec_context
     return VideoInfo(
         index=stream.index,
-        pid=stream.id,
+        pid=number_of(stream),
         codec=context.name,
         width=context.width,
         height=context.height,
@@ -331,7 +336,7 @@ def _audio_info(stream: AudioStream, track: Track | None) -> AudioInfo:
     context = stream.codec_context
     return AudioInfo(
         index=stream.index,
-        pid=stream.id,
+        pid=number_of(stream),
         codec=context.name,
         sample_rate_hz=context.sample_rate or 0,
         channels=context.channels or 0,

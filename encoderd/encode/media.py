@@ -140,8 +140,8 @@ class Service:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
     """
-    A recording as probed; of several videos single pictures are the last. `start_s` and `duration_s` are the
-    container's own claims, None when it makes none. `stated_end` is the byte behind its last by the sizes that the
+    A recording as probed; of several videos the one that players show is the first. `start_s` and `duration_s` are
+    the container's own claims, None when it makes none. `stated_end` is the byte behind its last by the sizes that the
     container has in it, None when it has none.
 
     `other` describes the streams that are none of these ("epg (stream 7, pid 0x12)"): listed, not copied.

@@ -231,6 +231,17 @@ def kind(stream: Stream) -> str:
     return "data" if type(stream) is Stream else str(stream.type)
 
 
+def number_of(stream: Any) -> int:
+    """
+    Return the number by which a recording knows a stream: its PID, the container's number, else its place in the file.
+
+    FFmpeg gives all streams of Matroska and FLV the same number.
+    """
+    numbers = [one.id for one in stream.container.streams]
+    unique = stream.container.format.name == "mpegts" or len(set(numbers)) == len(numbers)
+    return int(stream.id if unique else stream.index)
+
+
 def codec_of(stream: Any) -> str:
     """Return the name of a stream's codec, "" where neither a decoder nor PyAV knows it."""
     context = stream.codec_context

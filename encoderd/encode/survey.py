@@ -43,7 +43,7 @@ from encoderd.encode.luma import luma_of
 from encoderd.encode.media import MediaInfo, VideoInfo
 from encoderd.encode.pictures import Colours, Look, PictureForm, woven_aspect
 from encoderd.encode.probe import DEMUXERS
-from encoderd.encode.pyav import content_peak_nits, mastering_peak_nits, open_input, orientation, side_data
+from encoderd.encode.pyav import content_peak_nits, mastering_peak_nits, number_of, open_input, orientation, side_data
 from encoderd.encode.tonemapping import believed_peak
 
 #: Places that are looked at, and pictures at each: 8 × 6 of 1440 × 1080 MPEG-2 take 0.3 to 0.4 s of one core.
@@ -140,7 +140,7 @@ def _seek_look(source: str, media: MediaInfo, video: VideoInfo, at: float) -> Lo
 
 def _look(container: Any, video: VideoInfo, at: float) -> Look:
     streams: list[Any] = list(container.streams.video)
-    streams = [stream for stream in streams if stream.id == video.pid] or streams
+    streams = [stream for stream in streams if number_of(stream) == video.pid] or streams
     if not streams:
         return Look(at=at)
     seen: dict[int, list[_Picture]] = {stream.index: [] for stream in streams}

@@ -204,6 +204,23 @@ def with_a_cover(muxer: str, form: str) -> Made:
     return Made(data=data, truth=truth_of([SHORT], tracks=TWO_VOICES, doubts=("left_out",), names=("mjpeg",)))
 
 
+def shown_second() -> Made:
+    """Of two videos the container has a player show the second."""
+    small = video([replace(SHORT, size=(128, 96), number=20_000)], "libx264", pid=PICTURE_IN_PICTURE)
+    data = transport.multiplexed(service(small, video([SHORT], "libx264"), audio([SHORT])), clock=steady())
+    said = [Said(), Said(dispositions=("default",)), Said(language="jpn")]
+    made = remuxed(data, "matroska", said, Head())
+    return Made(data=made, truth=truth_of([SHORT], doubts=("left_out",), names=("h264 video (stream 0)",)))
+
+
+def unknown_sound() -> Made:
+    """Matroska numbers no stream for FFmpeg: of two sounds the one that nobody can decode is named, and counted."""
+    said = [Said(), Said(language="jpn"), Said(language="eng")]
+    whole, codec, rest = remuxed(_two_sounds([SHORT]), "matroska", said, Head()).rpartition(b"A_AAC")
+    truth = truth_of([SHORT], doubts=("left_out", "sound"), says=("unknown sound on track 2",))
+    return Made(data=whole + codec.replace(b"AAC", b"ZZZ") + rest, truth=truth)
+
+
 # --- captions
 
 
@@ -295,6 +312,8 @@ CATALOGUE: dict[str, Recipe] = {
     "chapters_of_many_forms": Recipe(make=chapters_of_many_forms, suffix=".mkv"),
     "cover": Recipe(make=lambda: with_a_cover("mp4", "marked"), suffix=".mp4"),
     "cover_unmarked": Recipe(make=lambda: with_a_cover("matroska", "plain"), suffix=".mkv"),
+    "shown_second": Recipe(make=shown_second, suffix=".mkv"),
+    "unknown_sound": Recipe(make=unknown_sound, suffix=".mkv"),
     "titles_like_noise": Recipe(make=titles_like_noise, suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
