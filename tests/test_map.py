@@ -101,6 +101,7 @@ MODULES = {
     "encode/cadence": "acts",
     "encode/captions": "acts",
     "encode/chapters": "pure",
+    "encode/matroska_chapters": "pure",
     "encode/child": "acts",
     "encode/closed_captions": "acts",
     "encode/codec_options": "pure",

@@ -20,7 +20,7 @@ from av.container import InputContainer
 
 from encoderd.encode import transport_stream
 from encoderd.encode.audio_examples import audio_examples
-from encoderd.encode.chapters import are_marked
+from encoderd.encode.chapters import are_marked, of_source
 from encoderd.encode.containers import Lack, describe, encrypted, tracks_of
 from encoderd.encode.content_range import MOST_HOLE, Content, content_of
 from encoderd.encode.contents import is_known, media_info
@@ -28,6 +28,7 @@ from encoderd.encode.dolby_vision import in_tracks
 from encoderd.encode.elementary_streams import Kind
 from encoderd.encode.failures import EncodeFailed, crashed, rejected, source_changed
 from encoderd.encode.joined_input import PLACE_BYTES, joining_prefix, open_joined
+from encoderd.encode.matroska_chapters import inner_chapters
 from encoderd.encode.media import LeftOut, MediaInfo, Service
 from encoderd.encode.programmes import Choice, choose, late_pids, layout, with_components
 from encoderd.encode.pyav import chapters_of, open_input
@@ -220,6 +221,9 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
         if not places and chapters_of(container) is None and are_marked(head, _tail(recording)):
             unread = LeftOut(what="chapters", reason="this PyAV reads none", matters=True)
             media = replace(media, left_out=(*media.left_out, unread))
+        elif "matroska" in media.format and (inner := inner_chapters(head) or inner_chapters(_tail(recording))):
+            both = of_source([*media.chapters, *inner])
+            media = replace(media, chapters=both.chapters, notes=(*media.notes, *both.notes))
         if not places and (found := in_tracks(tracks_of(head, recording.read))) is not None:
             media = replace(media, video=tuple(replace(one, dolby_vision=found) for one in media.video))
         shape = packet_shape(head) if media.format == "mpegts" else None

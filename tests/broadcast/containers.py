@@ -114,6 +114,38 @@ def with_matrix(data: bytes, matrix: Sequence[float]) -> bytes:
     return data[:at] + turned + data[at + len(turned) :]
 
 
+#: A chapter of Matroska: begin and end in seconds, title, and the chapters in it.
+Atom = tuple[int, int, str, Sequence["Atom"]]
+
+
+def with_atoms(data: bytes, atoms: Sequence[Atom]) -> bytes:
+    """Return a Matroska file with other chapters in the place of its own, which must take up more room."""
+    at = data.rindex(_CHAPTERS)
+    length = 9 - data[at + 4].bit_length()
+    size = int.from_bytes(data[at + 4 : at + 4 + length], "big") & ((1 << 7 * length) - 1)
+    new = element(_CHAPTERS, element(b"\x45\xb9", b"".join(map(_atom, atoms))))
+    end = at + 4 + length + size
+    filling = b"\xec" + (1 << 56 | (end - at - len(new) - 9)).to_bytes(8, "big")
+    return data[:at] + new + filling.ljust(end - at - len(new), b"\0") + data[end:]
+
+
+_CHAPTERS = b"\x10\x43\xa7\x70"
+
+
+def element(name: bytes, content: bytes) -> bytes:
+    """An element of EBML, its size in eight bytes (RFC 8794)."""
+    return name + (1 << 56 | len(content)).to_bytes(8, "big") + content
+
+
+def _atom(atom: Atom) -> bytes:
+    begin_s, end_s, title, inner = atom
+    times = element(b"\x91", (begin_s * 10**9).to_bytes(8, "big")) + element(
+        b"\x92", (end_s * 10**9).to_bytes(8, "big")
+    )
+    words = element(b"\x80", element(b"\x85", title.encode()) + element(b"\x43\x7c", b"eng"))
+    return element(b"\xb6", element(b"\x73\xc4", bytes([begin_s + 1])) + times + words + b"".join(map(_atom, inner)))
+
+
 def _jpeg() -> bytes:
     context: Any = av.CodecContext.create("mjpeg", "w")
     context.width, context.height, context.pix_fmt, context.time_base = 640, 480, "yuvj420p", Fraction(1, 25)

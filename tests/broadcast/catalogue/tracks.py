@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.broadcast import making, transport
 from tests.broadcast.captions import arib_units, pgs_units, teletext_units
-from tests.broadcast.containers import CAN_ATTACH, CAN_CHAPTERS, Head, Said, remuxed
+from tests.broadcast.containers import CAN_ATTACH, CAN_CHAPTERS, Head, Said, remuxed, with_atoms
 from tests.broadcast.making import Part
 from tests.broadcast.studio import AUDIO_PID, SECOND_PID, audio, frames, service, steady, video
 from tests.broadcast.transport import FOREVER, HZ, PRIVATE, Elementary, Unit
@@ -138,6 +138,18 @@ def chapters_of_many_forms() -> Made:
     due = tuple((Fraction(at_s), title) for at_s, title in enumerate(titles))
     told = ("and 1 beyond the end",) if CAN_CHAPTERS else ()
     return Made(data=data, truth=truth_of([SHORT], tracks=TWO_VOICES, chapters=due, names=told))
+
+
+def chapters_in_chapters() -> Made:
+    """A part's scenes are inside of it: FFmpeg lists the part alone."""
+    said = [Said(), Said(language="jpn"), Said(language="eng")]
+    head = Head(chapters=[(Fraction(0), Fraction(5), "." * 390)] if CAN_CHAPTERS else ())
+    data = remuxed(_two_sounds([SHORT]), "matroska", said, head)
+    if CAN_CHAPTERS:
+        scenes = [(0, 1, "Dawn", ()), (1, 2, "Gulls", ())]
+        data = with_atoms(data, [(0, 2, "Ebb", scenes), (2, 5, "Flood", ())])
+    due = tuple((Fraction(at_s), title) for at_s, title in enumerate(("Ebb / Dawn", "Gulls", "Flood")))
+    return Made(data=data, truth=truth_of([SHORT], tracks=TWO_VOICES, chapters=due))
 
 
 def titles_like_noise() -> Made:
@@ -314,6 +326,7 @@ CATALOGUE: dict[str, Recipe] = {
     "cover_unmarked": Recipe(make=lambda: with_a_cover("matroska", "plain"), suffix=".mkv"),
     "shown_second": Recipe(make=shown_second, suffix=".mkv"),
     "unknown_sound": Recipe(make=unknown_sound, suffix=".mkv"),
+    "chapters_in_chapters": Recipe(make=chapters_in_chapters, suffix=".mkv"),
     "titles_like_noise": Recipe(make=titles_like_noise, suffix=".mkv"),
     "said_in_mp4": Recipe(make=said_in_mp4, suffix=".mp4", asked={"container": "mkv"}),
 }
