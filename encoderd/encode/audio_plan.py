@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from encoderd.encode.audio_configuration import Configuration, codec_word, configuration_of
-from encoderd.encode.dispositions import Flagged, default_track, title_for
+from encoderd.encode.dispositions import Flagged, default_track, in_order, title_for
 from encoderd.encode.languages import three_letters
-from encoderd.encode.media import AudioInfo, MediaInfo
+from encoderd.encode.media import AudioInfo, MediaInfo, Tags
 from encoderd.encode.messages import EncodeRequest
 
 #: Audio that MP4 and Matroska take as it is; "aac_latm" after its wrapping is gone.
@@ -143,18 +143,19 @@ def _mono(
 ) -> AudioPlan:
     """One of the two sounds as a mono track; `alone` when the other is not wanted."""
     name, rate_hz = ("main", "sub")[channel], _rate(stream, main)
+    voice = stream.voices[channel] if stream.voices else Tags(language=_language(stream, channel))
     return AudioPlan(
         index=stream.index,
         codec=stream.codec,
         bit_rate_bps=aac_bit_rate_bps(request.audio_bit_rate_bps, 1, rate_hz),
         sample_rate_hz=rate_hz,
         layout="mono",
-        language=_language(stream, channel),
+        language=three_letters(voice.language),
         title=f"{stream.title} ({name})" if stream.title else name,
         default=stream.default and (channel == 0 or alone),
         also=stream.also,
         channel=channel,
-        dispositions=stream.dispositions,
+        dispositions=in_order((*stream.dispositions, *voice.dispositions)),
     )
 
 

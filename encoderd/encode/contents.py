@@ -22,7 +22,7 @@ from encoderd.encode.audio_configuration import codec_word, is_dual_mono
 from encoderd.encode.chapters import of_source
 from encoderd.encode.dispositions import named
 from encoderd.encode.dolby_vision import in_descriptors
-from encoderd.encode.elementary_streams import SOUND_NAMES, Kind, descriptors
+from encoderd.encode.elementary_streams import SOUND_NAMES, Kind, descriptors, voices
 from encoderd.encode.left_out import LAST_TABLE_PID, of_stream, of_table_entry, of_tables, of_unnamed
 from encoderd.encode.media import AttachmentInfo, AudioInfo, CaptionInfo, LeftOut, MediaInfo, Service, VideoInfo
 from encoderd.encode.pictures import WIDEST_SAMPLE
@@ -91,7 +91,12 @@ def media_info(
                 video.append(replace(_video_info(stream, track), container_aspect=told, also=also))
         elif isinstance(stream, AudioStream) and stream.codec_context is not None:
             dual = _dual_mono(group, track, examples or {})
-            audio.append(replace(_audio_info(stream, _both_told(track) if dual else track), also=also, dual_mono=dual))
+            heard = _audio_info(stream, _both_told(track) if dual else track)
+            apart = voices(track.descriptors) if dual and track is not None else ()
+            audio.append(replace(heard, also=also, dual_mono=dual, voices=apart))
+            if track is not None and len(track.languages) > (2 if dual else 1):
+                several = ", ".join(track.languages)
+                notes.append(f"audio stream {stream.index}: of its languages {several} it keeps {heard.language}")
         elif kind(stream) == "subtitle":
             captions.append(_caption_info(stream, track, also))
         elif kind(stream) == "attachment" and attached_file(stream) is not None:

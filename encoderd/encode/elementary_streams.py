@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from encoderd.encode.dispositions import COMPONENTS, ac3_component, arib_audio, in_order, told_by
+from encoderd.encode.media import Tags
 from encoderd.encode.service_text import arib_text, dvb_text
 from encoderd.encode.words import cleaned
 
@@ -207,6 +208,14 @@ def component(tag: int, body: bytes) -> Component | None:
             title=dvb_text(body[6:]),
         )
     return None
+
+
+def voices(loop: bytes) -> tuple[Tags, ...]:
+    """Return what an ISO 639 descriptor of two entries says of the two sounds of dual mono, the left first; else ()."""
+    body = next((body for tag, body in descriptors(loop) if tag == _LANGUAGE), b"")
+    entries = [body[at : at + 4] for at in range(0, len(body) - 3, 4)]
+    told = [Tags(language="".join(_languages(one[:3], 3)), dispositions=told_by(_LANGUAGE, one)) for one in entries]
+    return tuple(told) if len(told) == 2 else ()
 
 
 def _stream(pid: int, stream_type: int, loop: bytes, hdmv: bool) -> ElementaryStream:

@@ -78,7 +78,8 @@ class AudioInfo:
     """
     One audio stream. `bit_rate_bps` is 0 when unknown; `language` is ISO 639-2, "" when not given; where the stream is
     dual mono, two with a comma between ("jpn,eng") when they are. `also` as in VideoInfo. `default` says that the
-    source wants it to be played first, `dispositions` what it is for, in FFmpeg's words.
+    source wants it to be played first, `dispositions` what it is for, in FFmpeg's words. `voices` are the same of each
+    of dual mono's two sounds alone, where the source tells them apart.
     """
 
     index: int
@@ -95,6 +96,7 @@ class AudioInfo:
     dual_mono: bool = False
     also: tuple[int, ...] = ()
     dispositions: tuple[str, ...] = ()
+    voices: tuple[Tags, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,6 +216,17 @@ def dual_mono_aac() -> Made:
     return _dual_mono(ADTS, [replace(unit, data=data) for unit, data in zip(main, joined, strict=True)])
 
 
+def dual_mono_description() -> Made:
+    """The left sound describes what is seen, in the language of the right one."""
+    units = making.as_dual_channel(making.encoded_sound("mp2", _voices(), "stereo"))
+    told = descriptor(0x0A, b"jpn\x03jpn\0")
+    sound = Elementary(pid=AUDIO_PID, stream_type=MPEG1_AUDIO, units=units, descriptors=told)
+    data = transport.multiplexed(service(video([TFF]), sound), clock=steady())
+    described = Track(channels=1, title="main", dispositions=("visual_impaired", "descriptions"))
+    tracks = (described, Track(channels=1, voice=1, title="sub"))
+    return Made(data=data, truth=truth_of([TFF], tracks=tracks, first_track=1))
+
+
 def captions() -> Made:
     """DVB subtitles, teletext and ARIB captions, each on its PID, and a data carousel that is none of these."""
     seconds = range(1, 6)
@@ -346,6 +357,7 @@ CATALOGUE: dict[str, Recipe] = {
     "latm": Recipe(make=latm),
     "dual_mono_mp2": Recipe(make=dual_mono_mp2, asked={"dual_mono": "split"}),
     "dual_mono_aac": Recipe(make=dual_mono_aac, asked={"dual_mono": "split"}),
+    "dual_mono_description": Recipe(make=dual_mono_description, asked={"dual_mono": "split"}),
     "captions": Recipe(make=captions, asked={"container": "mkv"}),
     "closed_captions": Recipe(make=closed_captions),
     "two_programmes": Recipe(make=two_programmes),

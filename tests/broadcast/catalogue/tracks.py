@@ -61,7 +61,8 @@ def sounds_of_their_own_word() -> Made:
         Track(language="fra"),
         Track(language="qad", voice=1, dispositions=DESCRIPTION_IN_MP4),
     )
-    return Made(data=data, truth=truth_of([SHORT], tracks=tracks, first_track=1, doubts=()))
+    names = ("audio stream 3: of its languages qad, fra it keeps qad",)
+    return Made(data=data, truth=truth_of([SHORT], tracks=tracks, first_track=1, doubts=(), names=names))
 
 
 def _ac3_description() -> Elementary:
