@@ -24,6 +24,8 @@ UNTOLD = -(2**63)
 ROUNDING_S = 0.0015
 #: Pictures without a timestamp may lie so many frames from where a straight line between the others has them.
 UNTOLD_FRAMES = 1.0
+#: B-pictures are shown among those of the other side of a jump.
+MOVED_AT_A_JUMP = 4
 
 _REMEDY = "Keep the recording, and see the job's log: encoderd logs JOB"
 
@@ -88,7 +90,7 @@ def judge_times(source: SourceTimes, output: OutputTimes, frame_s: float, method
     if not source.source or not output.ticks:
         return passed("times", "nothing to compare")
     moved = _moved(source, frame_s)
-    if moved > 2 * (allowed.jumps + allowed.outliers):
+    if moved > MOVED_AT_A_JUMP * (allowed.jumps + allowed.outliers):
         text = f"pictures are moved against each other {moved} times, where the clock jumped {allowed.jumps} times"
         return failed("times", text, _REMEDY)
     tolerance_s = frame_s * {Method.FIELD: 0.25, Method.IVTC: 1.0}.get(method, 0.5) + ROUNDING_S

@@ -71,7 +71,7 @@ class Reader:
         #: Timestamps of pictures as the timeline placed them → as they were: pts, dts.
         self._source_stamps: tuple[dict[int, int], dict[int, int]] = {}, {}
         self._pictures, self._sound, self._captions = pictures, sound, captions
-        self._timeline = Timeline(origin_s=source.media.start_s)
+        self._timeline = Timeline(origin_s=source.media.start_s, counted=reception is not None)
         self._base_position = source.prefix_bytes - source.media.first_byte
         self._ahead: deque[Packet[Any]] = deque()  # read and announced, not placed yet
         self._ahead_bytes = 0
@@ -133,7 +133,7 @@ class Reader:
 
     def _look_ahead(self, packet: Packet[Any]) -> None:
         """Whether a strange timestamp is a mistake or a jump, only the packets behind it can tell."""
-        self._timeline.announce(packet.stream_index, packet.pts, packet.dts)
+        self._timeline.announce(packet.stream_index, packet.pts, packet.dts, lossy=packet.is_corrupt)
         self._ahead.append(packet)
         self._ahead_bytes += packet.size
         while len(self._ahead) > AHEAD_PACKETS or self._ahead_bytes > AHEAD_BYTES:

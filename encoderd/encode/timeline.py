@@ -13,8 +13,8 @@ What a step of a stream's timestamps is, in this order:
 3. The jump that another stream has made, when the packet fits to where the others are in that epoch.
 4. A *gap*, when the packet goes on after a pause of this stream, or of all of them up to `MOST_GAP`. It is kept:
    recorders that lose the signal for a minute lose no time by it, and chapters and programme guides agree with it.
-5. A *jump* otherwise, forward or backward, and time runs on as if there had been none. So does a step forward of any
-   length where the transport stream had said that its clock would jump (`discontinuity_indicated`).
+5. A *jump* otherwise, forward or backward, and time runs on as if there had been none. So is a gap longer than
+   `MOST_UNCOUNTED` of which the counters of a transport stream know nothing: the recording was cut, or paused.
 
 The second question needs the packets that follow: `announce` them. Where none was announced the packet is put where
 it was expected, and the next packet of its stream decides what it was: then the first packet after a gap of more than
@@ -48,8 +48,8 @@ SAME_STEP = FLICKS
 SAME_EPOCH = 5 * FLICKS
 #: Streams stand further apart in a multiplex only where one has paused.
 MOST_APART = 2 * FLICKS
-#: A jump that was indicated is made by then.
-INDICATED = 5 * FLICKS
+#: A longer gap with no packet missing near it, among so many, is no loss of signal.
+MOST_UNCOUNTED, NEAR_PACKETS = 10 * FLICKS, 400
 #: So few packets follow when a demuxer gives away what it kept.
 AT_THE_END = 16
 
@@ -60,13 +60,15 @@ RECENT_EPOCHS = 8
 @dataclass(slots=True)
 class Timeline:
     """
-    Places packets; `origin_s` is the source time that becomes zero (None: the first packet's).
+    Places packets; `origin_s` is the source time that becomes zero (None: the first packet's); `counted`: `announce` is
+    told of losses.
     `discontinuities` lists the wraps and jumps, `outliers` the wrong timestamps, each in the order they were met and up
     to `MOST_NOTED`; the counts go on. `pauses` has the times without packets once the timeline was finished.
     `duplicate_count` is that of packets with the same timestamp as the one before them; they keep it.
     """
 
     origin_s: Fraction | None = None
+    counted: bool = False
     discontinuities: list[Discontinuity] = field(default_factory=list)
     pauses: Pauses = field(default_factory=Pauses)
     outliers: list[Discontinuity] = field(default_factory=list)
@@ -78,7 +80,8 @@ class Timeline:
     _wrapped: int = 0  # wraps in the newest epoch that were noted
     _kept: tuple[int, int, int] | None = None  # the last step back that was kept: shift, stream, flicks
     _gap: tuple[int, int] | None = None  # the last one that a stream came to before the others: from, to; flicks
-    _indicated_until: int | None = None  # flicks on the output timeline
+    _announced: int = 0
+    _loss: int = -NEAR_PACKETS  # the number of the last packet that was announced beside a loss
     _skew: int = 0  # flicks
 
     def add_stream(self, index: int, time_base: Fraction, *, sparse: bool = False) -> None:
@@ -89,17 +92,16 @@ class Timeline:
         """
         self._streams[index] = StreamClock(time_base, sparse)
 
-    def announce(self, index: int, pts: int | None, dts: int | None) -> None:
+    def announce(self, index: int, pts: int | None, dts: int | None, *, lossy: bool = False) -> None:
         """
         Tell the timestamps of a packet that will be placed later: either all packets are announced, in order, or none.
 
-        A second of the recording ahead is enough. The caller holds the packets, so it bounds what is kept of them.
+        A second of the recording ahead is enough; the caller holds the packets. `lossy`: transport packets are missing.
         """
         self._streams[index].ahead.append(pts if dts is None else dts)
-
-    def discontinuity_indicated(self) -> None:
-        """The transport stream says here that its clock jumps: a step forward that follows is no gap."""
-        self._indicated_until = (self._reached() or 0) + INDICATED
+        self._announced += 1
+        if lossy:
+            self._loss = self._announced
 
     @property
     def largest_skew_s(self) -> float:
@@ -272,7 +274,7 @@ class Timeline:
                 return True
             if not is_kept and not confirmed:
                 return False
-            is_gap = 0 < step <= max(0, others - due) + MOST_GAP and not self._is_indicated(due)
+            is_gap = 0 < step <= max(0, others - due) + self._most_gap()
             if not is_kept and not is_gap:
                 self._open(index, stream, stamp, others if others > due + SAME_EPOCH else due, step)
                 return True
@@ -316,8 +318,6 @@ class Timeline:
             shift, by, kept = self._kept
             if shift == stream.shift and by != index and abs(kept - step) <= SAME_STEP:
                 return True
-        if self._is_indicated(due):
-            return False
         back, ahead = (REORDERED, REORDERED) if by_pts else (BACKWARD_JUMP, BELIEVED)
         return -back <= step <= pause + ahead
 
@@ -350,7 +350,7 @@ class Timeline:
         shift = place - stream.flicks(stamp)
         shift += self._overlap(stream, shift, step)
         self._shifts.append(shift)
-        self._wrapped, self._kept, self._indicated_until = 0, None, None
+        self._wrapped, self._kept = 0, None
         self._note_jump(index, Kind.FORWARD if step > 0 else Kind.BACKWARD, place, step)
         stream.enter(shift, stamp, place)
         stream.led = None
@@ -385,8 +385,8 @@ class Timeline:
                 found = at if found is None or at > found else found
         return found
 
-    def _is_indicated(self, at: int) -> bool:
-        return self._indicated_until is not None and at <= self._indicated_until
+    def _most_gap(self) -> int:
+        return MOST_UNCOUNTED if self.counted and self._announced - self._loss > NEAR_PACKETS else MOST_GAP
 
     def _skew_now(self) -> int:
         return most_skew([stream for stream in self._streams.values() if stream.last is not None and not stream.sparse])

@@ -112,8 +112,8 @@ def fault_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def qsv(daemon: RunningDaemon, simulated: Simulated, fault_file: Path) -> RunningDaemon:
-    limits = {"startup_limit_s": 3.0, "stall_limit_s": 1.0, "drain_limit_s": 1.0}
-    daemon.configure(encode={"encoder": "h264_qsv", **limits}, preflight={"trial_limit_s": 3.0})
+    limits = {"startup_limit_s": 8.0, "stall_limit_s": 1.0, "drain_limit_s": 1.0}
+    daemon.configure(encode={"encoder": "h264_qsv", **limits}, preflight={"trial_limit_s": 8.0})
     daemon.environment = simulated.environment(fault_file=fault_file)
     return daemon
 

@@ -240,4 +240,4 @@ def test_a_share_whose_daemon_cannot_start_is_told(tmp_path: Path) -> None:
 
     assert (1, ["take", "give"]) == (code, booted.deeds), out
     assert "virtiofsd for the share rec ended at its start." in out
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 20

@@ -48,8 +48,8 @@ def placed(timeline: Timeline, packets: list[Packet], *, announced: bool = True)
     return out
 
 
-def of_both(origin_s: Fraction | None = Fraction(0)) -> Timeline:
-    timeline = Timeline(origin_s=origin_s)
+def of_both(origin_s: Fraction | None = Fraction(0), *, counted: bool = False) -> Timeline:
+    timeline = Timeline(origin_s=origin_s, counted=counted)
     timeline.add_stream(VIDEO, CLOCK)
     timeline.add_stream(AUDIO, CLOCK)
     return timeline
@@ -331,25 +331,29 @@ def test_a_track_that_was_away_comes_back_where_it_belongs() -> None:
     assert timeline.discontinuities == []
 
 
-def test_an_indicated_jump_is_closed_however_short() -> None:
-    """What would be a gap of a minute is none where the transport stream says that its clock jumps."""
-    timeline = of_both()
-    before = placed(timeline, broadcast(2))
-    timeline.discontinuity_indicated()
-    after = placed(timeline, broadcast(2, start=62 * 90_000))
+@pytest.mark.parametrize(
+    ("counted", "lossy", "away_s", "is_gap"),
+    [
+        (True, False, 60, False),  # cut by an editor, or paused: the counters know of no loss
+        (True, False, 8, True),  # an encoder that stood still
+        (True, True, 60, True),  # no signal
+        (False, False, 60, True),  # a container without counters
+    ],
+)
+def test_what_the_counters_know_nothing_of_is_closed(counted: bool, lossy: bool, away_s: int, is_gap: bool) -> None:
+    """Whether a minute that is missing was lost, the counters of a transport stream tell."""
+    timeline = of_both(counted=counted)
+    before, after = broadcast(10), broadcast(20, start=(10 + away_s) * 90_000)
+    packets, edge, out = [*before, *after], len(before), list[int]()
+    for number, (stream, dts) in enumerate(packets):
+        timeline.announce(stream, dts, dts, lossy=lossy and number == edge)
+        if number >= 100:
+            out += placed(timeline, [packets[number - 100]], announced=False)
 
-    assert max(after) <= max(before) + 2 * 90_000 + FRAME
-    assert [(jump.kind, round(jump.step_s)) for jump in timeline.discontinuities] == [(Kind.FORWARD, 60)]
-    assert gaps_of(timeline) == []
+    assert away_s * is_gap == round((out[edge] - out[edge - 1]) / 90_000)
+    assert ([] == timeline.discontinuities) == is_gap
+    assert bool(gaps_of(timeline)) == is_gap
     assert timeline.largest_skew_s == 0
-
-
-def test_what_is_indicated_and_does_not_happen_is_forgotten() -> None:
-    timeline = of_both()
-    timeline.discontinuity_indicated()
-    packets = [*broadcast(10), *broadcast(2, start=60 * 90_000)]
-
-    assert placed(timeline, packets) == [dts for _, dts in packets]
 
 
 def test_joined_recordings_lose_nothing_where_they_meet() -> None:

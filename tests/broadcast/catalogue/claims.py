@@ -10,7 +10,7 @@ from fractions import Fraction
 from tests.broadcast import transport
 from tests.broadcast.catalogue.times import muxed, part_of
 from tests.broadcast.making import Part
-from tests.broadcast.studio import audio, service, steady, video
+from tests.broadcast.studio import BASE, audio, service, steady, video
 from tests.broadcast.transport import HZ, Unit
 from tests.broadcast.truth import Made, Recipe, Track, truth_of
 
@@ -43,6 +43,19 @@ def gaps_in_pts() -> Made:
     units = [late(unit, unit.dts // HZ * 100, dts=False) for unit in picture.units]
     data = transport.multiplexed(service(replace(picture, units=units), audio([part])), clock=steady())
     return Made(data=data, truth=truth_of([part]))
+
+
+def cut_out(step_s: int, *, pictures_alone: bool = False) -> Made:
+    """Each second stands so much further on the clock, and no packet is missing: adverts were cut out, or a pause."""
+    part = part_of(4)
+    if not pictures_alone:
+        streams = service(video([part], "libx264"), audio([part]))
+        data = transport.multiplexed(streams, clock=lambda ticks: ticks + BASE + ticks // HZ * step_s * HZ)
+    else:
+        picture = video([part], "libx264")
+        units = [late(unit, unit.dts // HZ * step_s, dts=True) for unit in picture.units]
+        data = transport.multiplexed(service(replace(picture, units=units), audio([part])), clock=steady())
+    return Made(data=data, truth=truth_of([part], tells=("discontinuities",), doubts=()))
 
 
 def header(container: str, factor: Fraction, b_frames: int = 2) -> Made:
@@ -110,6 +123,8 @@ CATALOGUE: dict[str, Recipe] = {
     "wild_sound_first": Recipe(make=lambda: wild_stamp(0, sound=True)),
     "wild_sound_last": Recipe(make=lambda: wild_stamp(-1, sound=True)),
     "gaps_in_pts": Recipe(make=gaps_in_pts),
+    "cut_out_100s": Recipe(make=lambda: cut_out(100)),
+    "cut_out_100s_pictures": Recipe(make=lambda: cut_out(100, pictures_alone=True)),
 }
 for _container, _suffix in SUFFIXES.items():
     _bs = 0 if _container == "avi" else 2
