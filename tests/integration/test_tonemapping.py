@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from encoderd.encode import video_plan as video_plan_module
 from encoderd.encode.filtering import FilterChain
 from encoderd.encode.media import VideoInfo
 from encoderd.encode.messages import VideoRequest
@@ -32,6 +33,11 @@ GREYS = {
 
 def shown(planes: tuple[int, int, int], transfer: int, size: tuple[int, int] = SIZE) -> Any:
     """Return what goes into the encoder of a picture that is all of one colour (10-bit Y′CbCr, BT.2020)."""
+    return painted(planes, transfer, size)
+
+
+def painted(planes: tuple[Any, Any, Any], transfer: int, size: tuple[int, int]) -> Any:
+    """As `shown`, of a picture with these planes: a value each, or lines × columns."""
     colours = Colours(primaries=9, transfer=transfer, matrix=9, range=1)
     form = PictureForm(width=size[0], height=size[1], pix_fmt="yuv420p10le", colours=colours)
     video = VideoInfo(
@@ -41,7 +47,9 @@ def shown(planes: tuple[int, int, int], transfer: int, size: tuple[int, int] = S
     plan = video_plan(video, VideoRequest(encoder="libx264"), "auto", [Look(at=0, form=form, frames=6)], "auto")
     frame: Any = av.VideoFrame(*size, "yuv420p10le")
     for plane, value in zip(frame.planes, planes, strict=True):
-        plane.update(np.full(plane.buffer_size // 2, value, "<u2").tobytes())
+        rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
+        rows[:, : plane.width] = value
+        plane.update(rows.tobytes())
     frame.pts, frame.time_base, frame.colorspace, frame.color_range = 0, Fraction(1, 25), 9, 1
     chain = FilterChain(plan)
     (out,) = [*chain.push(frame), *chain.drain()]
@@ -57,6 +65,19 @@ def test_greys_take_the_curve(transfer: int) -> None:
         out = shown((told, 512, 512), transfer)
         assert abs(luma(out).mean() - wanted) <= 1, told
         assert np.abs(np.frombuffer(out.planes[1], np.uint8).astype(int) - 128).max() <= 1, told
+
+
+def test_the_mapping_does_not_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any colour the luma is within a step of 8 bits of what floats give; 10 bits between the two are not enough."""
+    size = (256, 128)
+    rng = np.random.default_rng(1)
+    grid = [rng.integers(low, high, (size[1] // 2, size[0] // 2)) for low, high in ((64, 800), (312, 712), (312, 712))]
+    planes = (np.kron(grid[0], np.ones((2, 2), int)), grid[1], grid[2])
+    found = luma(painted(planes, PQ, size))
+    monkeypatch.setattr(video_plan_module, "CUBE_FORMAT", "gbrpf32le")
+    exact = luma(painted(planes, PQ, size))
+
+    assert np.abs(found.astype(int) - exact).max() <= 1
 
 
 def test_colours_keep_their_hue() -> None:
