@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from tempfile import NamedTemporaryFile
 
@@ -150,14 +149,14 @@ class Filters:
 
     def _form_of(self, frame: VideoFrame) -> PictureForm:
         """Return the frame's form; its colours are changed to those that it is converted from."""
-        colours = labelled(self._plan, (frame.width, frame.height), int(frame.colorspace), int(frame.color_range))
         transfer = int(getattr(frame, "color_trc", UNSPECIFIED))  # PyAV 14.2 tells none
-        colours = replace(colours, transfer=self._plan.tone_mapped if transfer in {0, UNSPECIFIED} else transfer)
+        transfer = self._plan.tone_mapped if transfer in {0, UNSPECIFIED} else transfer
+        size = (frame.width, frame.height)
+        colours = labelled(self._plan, size, int(frame.colorspace), int(frame.color_range), transfer)
         frame.colorspace, frame.color_range = colours.matrix, colours.range
         if hasattr(frame, "color_primaries"):  # PyAV 14.2 has none, and FFmpeg 7.1 does not ask for them
             # Nothing here converts these two, and libswscale refuses numbers that a damaged header made up.
             frame.color_primaries, frame.color_trc = self._plan.color_primaries, self._plan.color_trc
-        size = (frame.width, frame.height)
         if frame.key_frame or size != self._seen[0]:  # headers stand before key frames
             told = self._lens.aspect(frame)
             if told and self._weaver is not None:

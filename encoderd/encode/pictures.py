@@ -26,6 +26,9 @@ PRIMARIES, TRANSFERS, MATRICES = (
 )
 #: Transfers of high dynamic range: SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG). Source: ITU-T H.273, table 3.
 HDR = {16: "PQ", 18: "HLG"}
+#: Matrices of high dynamic range alone, which no player of H.264 shows right; others that libswscale cannot convert.
+#: Source: ITU-T H.273, table 4.
+NEVER_SHOWN, NEVER_CONVERTED = {14: "ICtCp", 15: "IPT-PQ-c2"}, {8: "YCgCo", 11: "Y′D′zD′x"}
 #: Sample aspect ratios beyond this (and below its inverse) are no television; a damaged header says them.
 WIDEST_SAMPLE = Fraction(4)
 #: A sequence header with both of its matrices, and the beginning of its extension. Source: ISO/IEC 13818-2, 6.2.2.1.
@@ -309,12 +312,20 @@ def frame_rate(guessed: Fraction, spacings_s: Sequence[Fraction]) -> Fraction:
     return nearest
 
 
-def own_colours(video: VideoInfo, looks: Sequence[Look]) -> str:
-    """Return the name of a coding whose colours nothing here can show, "" where there is none."""
+def own_colours(video: VideoInfo, looks: Sequence[Look], *, mapped: bool) -> str:
+    """
+    Return the name of a coding whose colours nothing here can show, "" where there is none.
+
+    With `mapped` pictures are converted to BT.709; otherwise what has a name in H.264 can be kept as it is.
+    """
     told = video.dolby_vision
     if told is not None and not told.has_base:
         return f"Dolby Vision profile {told.profile}"
-    return "" if all(look.has_base for look in looks) else "Dolby Vision profile 5"
+    if not all(look.has_base for look in looks):
+        return "Dolby Vision profile 5"
+    matrices = Counter(look.form.colours.matrix for look in looks if look.form is not None)
+    matrix = matrices.most_common(1)[0][0] if matrices else video.colorspace
+    return NEVER_SHOWN.get(matrix, "") or (NEVER_CONVERTED.get(matrix, "") if mapped else "")
 
 
 def conversions(form: PictureForm, *, tone_mapped: bool = False) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ MUXERS = {"mp4": "mp4", "mkv": "matroska"}
 #: The mark in the output by which encoderd knows its own work and never encodes it again.
 COMMENT = "Encoded by encoderd"
 #: What is wrong with pictures that have colours of their own, and what helps.
-NO_BASE = "no picture for other screens: in H.264 its colours are green and purple"
-PLAY_IT = "Play it on a device that knows Dolby Vision, or record the HDR10, HLG or SDR version of the programme."
+NO_BASE = "whose colours only a device shows that knows them: in H.264 they would be green and purple"
+PLAY_IT = "Play it on a device that knows this coding, or record the HDR10, HLG or SDR version of the programme."
 NO_CHAPTERS = Chapters()
 NO_TAGS = Tags()
 
@@ -115,9 +115,7 @@ def make_plan(
         )
     pictures = video_plan(video, request.video, request.deinterlace, looks, request.tonemap)
     if pictures.own_colours and not request.accept_damage:
-        raise rejected(
-            f"The pictures are {pictures.own_colours}, which has {NO_BASE}.", remedy=PLAY_IT, acceptable=True
-        )
+        raise rejected(f"The pictures are {pictures.own_colours}, {NO_BASE}.", remedy=PLAY_IT, acceptable=True)
     comment = f"{COMMENT}, job {request.job}"
     words = of_output(media.metadata, media.service, chapters.metadata, comment, MUXERS[request.container])
     notes += [f"{name} left out: {request.container} has no place for it" for name in words.left_out]

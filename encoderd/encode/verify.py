@@ -242,7 +242,7 @@ def _dynamic_range(plan: EncodePlan) -> Finding:
     """High dynamic range in 8 bits has bands, and most players show its H.264 pale."""
     video = plan.video
     if video.own_colours:
-        return failed("dynamic_range", f"{video.own_colours} has {NO_BASE}", PLAY_IT)
+        return failed("dynamic_range", f"the pictures are {video.own_colours}, {NO_BASE}", PLAY_IT)
     if video.color_trc in HDR:
         text = f"{HDR[video.color_trc]} kept as tagged, in 8 bits and without tone mapping"
         return warned("dynamic_range", text, 'Keep the recording, or encode it again with encode.tonemap = "auto".')

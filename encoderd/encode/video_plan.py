@@ -40,6 +40,9 @@ USUAL_RATE = Fraction(30_000, 1001)
 #: Matrix coefficients that can be converted into each other → libavutil's names. Source: ITU-T H.273, table 4.
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
 _SAME = {6: 5}  # two names of BT.601's matrix
+#: What is converted as another, which is nearly the same for BT.2020's primaries: constant luminance, and matrices that
+#: follow from the primaries.
+_NEARLY = {10: 9, 12: 9, 13: 9}
 #: What colours are mapped in. lut3d has vector instructions for 16 bits and for floats alone, and converting to 16 bits
 #: is cheaper: of a picture of 1920 × 1080 all of it takes 35 ms of processor time, where 10 bits took 81, 8 bits 77 and
 #: floats 45 (and decoding it 18). The luma is within a step of 8 bits of what floats give, 55 dB (10 bits: three), and
@@ -168,7 +171,7 @@ def video_plan(
         tonemap=tonemap == "auto",
         tone_mapped=tone_mapped,
         peak_nits=main.peak_nits,
-        own_colours=own_colours(video, looks),
+        own_colours=own_colours(video, looks, mapped=bool(tone_mapped)),
     )
 
 
@@ -262,21 +265,25 @@ def is_tone_mapped(plan: VideoPlan, form: PictureForm) -> bool:
     return plan.tonemap and plan.color_trc not in HDR and form.colours.transfer in HDR
 
 
-def labelled(plan: VideoPlan, size: tuple[int, int], matrix: int, value_range: int) -> Colours:
+def labelled(plan: VideoPlan, size: tuple[int, int], matrix: int, value_range: int, transfer: int = 0) -> Colours:
     """
     Return the colours that a picture is converted from: its own where they are told and can be converted.
 
     Others are taken for the planned ones, or a picture without tags would be converted from a default that nobody
-    meant; but SD without tags between HD is BT.601, and the other way round BT.709.
+    meant; but SD without tags between HD is BT.601, and the other way round BT.709, and what is mapped BT.2020's.
     """
     planned, lines = plan.colorspace, size[1]
     if size in plan.untagged:
         matrix = UNSPECIFIED
+    if matrix == UNSPECIFIED and plan.tonemap and transfer in HDR and plan.color_trc not in HDR:
+        matrix = 9
     if matrix == UNSPECIFIED and planned in MATRICES and (lines >= HD_LINES) != (plan.height >= HD_LINES):
         matrix = 1 if lines >= HD_LINES else 6
+    if planned != matrix:
+        matrix = _NEARLY.get(matrix, matrix)
     convertible = planned in MATRICES and matrix in MATRICES
     if not convertible or _SAME.get(planned, planned) == _SAME.get(matrix, matrix):
         matrix = planned
     if not value_range or (value_range == FULL) == (plan.color_range == FULL):
         value_range = plan.color_range
-    return Colours(matrix=matrix, range=value_range)
+    return Colours(transfer=transfer, matrix=matrix, range=value_range)

@@ -23,8 +23,8 @@ from tests.encoding import encode, request_for
 PART = Part(frames=12, pix_fmt="yuv420p10le", colours=UNTOLD)
 
 
-def transport(unit: bytes = b"", descriptors: bytes = b"") -> bytes:
-    pictures = video([PART], "libx265")
+def transport(unit: bytes = b"", descriptors: bytes = b"", colours: tuple[int, int, int] = UNTOLD) -> bytes:
+    pictures = video([replace(PART, colours=colours)], "libx265")
     units = [replace(one, data=one.data + unit) for one in pictures.units]
     return multiplexed(service(replace(pictures, units=units, descriptors=descriptors)), clock=steady())
 
@@ -76,7 +76,7 @@ def test_colours_of_its_own_are_refused(tmp_path: Path, suffix: str, make: Calla
     with pytest.raises(EncodeFailed, match=r"Dolby Vision profile 5.* green and purple") as refusal:
         planned(tmp_path / f"x{suffix}", make())
 
-    assert refusal.value.acceptable and "device that knows Dolby Vision" in refusal.value.remedy
+    assert refusal.value.acceptable and "device that knows this coding" in refusal.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,24 @@ def test_a_base_layer_is_a_picture_like_any_other(tmp_path: Path, suffix: str, m
 
     assert "" == plan.video.own_colours
     assert any("Dolby Vision profile" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("colours", "name"),
+    [((9, 16, 14), "ICtCp"), ((9, 18, 14), "ICtCp"), ((9, 16, 15), "IPT-PQ-c2"), ((2, 2, 15), "IPT-PQ-c2"),
+     ((9, 16, 8), "YCgCo")],
+)  # fmt: skip
+def test_a_matrix_that_nothing_here_converts_is_refused(
+    tmp_path: Path, colours: tuple[int, int, int], name: str
+) -> None:
+    """Taken for another one, its colours would be those of Dolby Vision without a base."""
+    with pytest.raises(EncodeFailed, match=f"The pictures are {name}, .*green and purple"):
+        planned(tmp_path / "x.ts", transport(colours=colours))
+
+
+@pytest.mark.parametrize("colours", [(1, 1, 8), (9, 16, 9), (9, 18, 10), UNTOLD])
+def test_matrices_that_can_be_kept_or_converted_are_not(tmp_path: Path, colours: tuple[int, int, int]) -> None:
+    assert "" == planned(tmp_path / "x.ts", transport(colours=colours)).video.own_colours
 
 
 def test_what_was_accepted_is_marked(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ def shown(planes: tuple[int, int, int], transfer: int, size: tuple[int, int] = S
     return painted(planes, transfer, size)
 
 
-def painted(planes: tuple[Any, Any, Any], transfer: int, size: tuple[int, int]) -> Any:
+def painted(planes: tuple[Any, Any, Any], transfer: int, size: tuple[int, int], matrix: int = 9) -> Any:
     """As `shown`, of a picture with these planes: a value each, or lines × columns."""
-    colours = Colours(primaries=9, transfer=transfer, matrix=9, range=1)
+    colours = Colours(primaries=9, transfer=transfer, matrix=matrix, range=1)
     form = PictureForm(width=size[0], height=size[1], pix_fmt="yuv420p10le", colours=colours)
     video = VideoInfo(
         index=0, pid=0, codec="hevc", width=size[0], height=size[1], pix_fmt="yuv420p10le", frame_rate=Fraction(25),
@@ -50,7 +50,7 @@ def painted(planes: tuple[Any, Any, Any], transfer: int, size: tuple[int, int]) 
         rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
         rows[:, : plane.width] = value
         plane.update(rows.tobytes())
-    frame.pts, frame.time_base, frame.colorspace, frame.color_range = 0, Fraction(1, 25), 9, 1
+    frame.pts, frame.time_base, frame.colorspace, frame.color_range = 0, Fraction(1, 25), matrix, 1
     chain = FilterChain(plan)
     (out,) = [*chain.push(frame), *chain.drain()]
 
@@ -96,6 +96,15 @@ def test_colours_keep_their_hue() -> None:
         assert strong == int(np.argmax(seen))
         assert max(seen) - min(seen) > 0.4  # BT.709 shows the same colour with more of its own primaries
         assert min(seen) > -0.02 and max(seen) < 1.02
+
+
+@pytest.mark.parametrize("matrix", [2, 10, 12, 13])
+def test_what_is_mapped_has_bt2020_s_matrix(matrix: int) -> None:
+    """Where it is not told, and where it is one of those that are nearly the same."""
+    planes = (600, 420, 640)
+    found, wanted = (painted(planes, PQ, SIZE, matrix=one) for one in (matrix, 9))
+
+    assert [bytes(plane) for plane in wanted.planes] == [bytes(plane) for plane in found.planes]
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(PQ, "PQ"), (HLG, "HLG")])
