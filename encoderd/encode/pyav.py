@@ -41,9 +41,10 @@ from encoderd.encode.media import Chapter
 _GENERAL_FIRST = (61, 19, 100)
 #: H.264's profiles as numbers (ISO/IEC 14496-10, A.2): the general option knows the names of other codecs' only.
 _PROFILES = {"baseline": "66", "main": "77", "high": "100"}
-#: Handler's names that writers give to all tracks of a kind: "SoundHandler", "Core Media Audio", "ISO Media file …".
+#: Handler's names that writers give to all tracks of a kind: "SoundHandle(r)", "Core Media Audio", "ISO Media file …".
 _NO_TITLE = re.compile(
-    r"handler|core media|iso media|gpac|l-smash|mainconcept|@|^(sound|video|audio|text|subtitle|data|alis|url )?$",
+    r"handler|handle$|core media|iso media|gpac|l-smash|mainconcept|@|"
+    r"^(sound|video|audio|text|subtitle|data|alis|url )?$",
     re.IGNORECASE,
 )
 #: libavformat's own, where a writer names none.

@@ -8,7 +8,15 @@ from types import SimpleNamespace
 import av
 import pytest
 
-from encoderd.encode.pyav import disposition, encoder_options, last_duration, open_input, pixel_format, shown_at
+from encoderd.encode.pyav import (
+    disposition,
+    encoder_options,
+    last_duration,
+    open_input,
+    pixel_format,
+    shown_at,
+    title_of,
+)
 
 V7_1_0, V7_1_1 = (61, 19, 100), (61, 19, 101)
 
@@ -96,3 +104,25 @@ def test_an_unknown_pixel_format_has_no_name() -> None:
 def test_demuxers_that_are_not_allowed_do_not_open(recording: Path) -> None:
     with pytest.raises((av.error.FFmpegError, OSError)):
         open_input(str(recording), {"format_whitelist": "matroska"})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "theirs", "ours"),
+    [
+        ({"title": "Sea", "handler_name": "Sound"}, "Sea", "Sea"),
+        ({"name": "Stereo", "handler_name": "Apple Sound Media Handler"}, "Stereo", "Apple Sound Media Handler"),
+        ({"handler_name": "SoundHandler"}, "", ""),
+        ({"title": "SoundHandler"}, "", ""),
+        ({"handler_name": "VideoHandle"}, "", "VideoHandle"),
+        ({"handler_name": "Audio #1 @ 128k"}, "", "Audio #1 @ 128k"),
+        ({"handler_name": "Director\0"}, "Director", "Director"),
+        ({"name": "Êó¥", "handler_name": "日"}, "日", "日"),  # as FFmpeg 8 reads a short name
+        ({"name": "Stereo", "handler_name": "x"}, "x", "x"),
+        ({}, "", ""),
+    ],
+)
+def test_a_title_is_no_writer_s_noise(metadata: dict[str, str], theirs: str, ours: str) -> None:
+    """In a file of ours a handler's name is the title; in others it is what programs write everywhere."""
+    stream = SimpleNamespace(metadata=metadata)
+
+    assert (theirs, ours) == (title_of(stream), title_of(stream, ours=True))
