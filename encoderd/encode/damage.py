@@ -9,7 +9,8 @@ missing. In each stretch of time (a second, longer in long recordings) it is the
 
 The same fault shows at several places (a lost transport packet, the corrupt packet it was part of, the picture that
 was decoded from it): of these the one with the most counts. What a decoder paints over without a word, and pictures
-that are built upon damaged ones, are not in it; other streams are counted, but have no part in the ratio.
+that are built upon damaged ones, are not in it; other streams are counted, but have no part in the ratio. Nor has what
+is left of the first and last picture and sound, where a recorder began and stopped in the middle of them.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ from fractions import Fraction
 
 from encoderd.encode.dolby_vision import Configuration
 
+#: Containers without beginning and end: a recorder starts and stops in the middle of a picture and of a sound's frame,
+#: and what is left of the first and the last one is no damage.
+STREAMS = frozenset({"mpegts", "mpeg"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
@@ -186,7 +190,7 @@ class MediaInfo:
     @property
     def end_is_known(self) -> bool:
         """Whether the file is known to be whole by another sign than its duration: streams of packets just end."""
-        return self.format in {"mpegts", "mpeg"} or (self.stated_end is not None and not self.cut_off_bytes)
+        return self.format in STREAMS or (self.stated_end is not None and not self.cut_off_bytes)
 
     @property
     def content_end(self) -> int:

@@ -20,7 +20,7 @@ from encoderd.encode.audio_plan import AudioPlan
 from encoderd.encode.damage import DamageLog, Kind
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import crashed
-from encoderd.encode.media import CaptionInfo
+from encoderd.encode.media import STREAMS, CaptionInfo
 from encoderd.encode.opening import Opening
 from encoderd.encode.picture_decoder import PictureDecoder
 from encoderd.encode.picture_times import SourceTimes
@@ -72,6 +72,7 @@ class Reader:
         self._source_stamps: tuple[dict[int, int], dict[int, int]] = {}, {}
         self._pictures, self._sound, self._captions = pictures, sound, captions
         self._timeline = Timeline(origin_s=source.media.start_s, counted=reception is not None)
+        self._ends_anywhere = source.media.format in STREAMS
         self._base_position = source.prefix_bytes - source.media.first_byte
         self._ahead: deque[Packet[Any]] = deque()  # read and announced, not placed yet
         self._ahead_bytes = 0
@@ -88,6 +89,9 @@ class Reader:
         self._decoders: dict[int, PictureDecoder] = {}
         #: Of each stream but the pictures': first and last stamp, the last one's duration, that of all; in its ticks.
         self._told: dict[int, list[int | None]] = {}
+        #: What the recorder's end cut off, once all was read: the last packet of each stream, and its picture.
+        self._cut_off: dict[int, Packet[Any]] = {}
+        self._cut_off_picture: VideoFrame | None = None
         self._decoding: int | None = None  # the stream whose pictures are decoded now
         self._decoded_s = 0.0  # how far it is
         self._sequence = b""  # the last MPEG-2 sequence header
@@ -106,6 +110,8 @@ class Reader:
                 self._look_ahead(packet)
         if self._reception is not None:
             self._reception.finish()
+        if self._ends_anywhere:
+            self._cut_off = {packet.stream_index: packet for packet in self._ahead}
         while self._ahead:
             self._take(self._ahead.popleft())
         if self._decoding is not None:
@@ -234,6 +240,8 @@ class Reader:
         for frame in decoder.drain() if packet is None else decoder.decode(packet):
             self._facts.frames_decoded += 1
             pts, dts, time_base = frame.pts, frame.dts, Fraction(frame.time_base or VIDEO_TIME_BASE)
+            if self._is_cut_off(index, pts, dts):
+                self._cut_off_picture = frame
             for at, shown in shown_at.push(frame, pts, dts):
                 self._show(shown, at)
             stamp, known = (dts, self._source_stamps[1]) if shown_at.by_dts else (pts, self._source_stamps[0])
@@ -244,7 +252,7 @@ class Reader:
 
     def _show(self, frame: VideoFrame, at: int | None) -> None:
         frame.pts = at
-        if frame.is_corrupt:
+        if frame.is_corrupt and frame is not self._cut_off_picture:
             self._facts.corrupt_frames += 1
             self._damage.note(Kind.CORRUPT_PICTURE, self._at_s(frame), 0)
         self._shift(frame)
@@ -255,7 +263,15 @@ class Reader:
         else:
             self._send(0, frame)
 
+    def _is_cut_off(self, index: int, pts: int | None, dts: int | None) -> bool:
+        packet = self._cut_off.get(index)
+        if packet is None:
+            return False
+        return dts == packet.dts if packet.pts is None else pts == packet.pts
+
     def _note_spoilt(self, packet: Packet[Any]) -> None:
+        if packet is self._cut_off.get(packet.stream_index):
+            return
         self._facts.decode_errors += 1
         self._facts.streams[0].damaged += 1
         self._damage.note(Kind.UNDECODABLE, self._at_s(packet), 0)

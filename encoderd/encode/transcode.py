@@ -27,7 +27,7 @@ from encoderd.encode.filtering import FilterChain, Filtered
 from encoderd.encode.finishing import WrittenSegment
 from encoderd.encode.granted import differences
 from encoderd.encode.likeness import sampled
-from encoderd.encode.media import CaptionInfo
+from encoderd.encode.media import STREAMS, CaptionInfo
 from encoderd.encode.messages import EncodeRequest, Progress, Started
 from encoderd.encode.picture_times import SourceTimes
 from encoderd.encode.pipe import Breaker, Pipe
@@ -109,6 +109,9 @@ class Transcode:
         self._reception = Reception(fd, media.content_end, shape, media.first_byte) if shape[0] else None
         self._projection = Projection(self._media.size_bytes, request.max_size_ratio)
         self._captions: CaptionsFile | None = None
+        #: Tracks that gave sound, and when one's last packet was spoilt: it may be the rest of its last frame.
+        self._heard: set[int] = set()
+        self._spoilt: dict[int, float] = {}
         self._proof: Proof | None = None
         self._times = SourceTimes()
         self._tracks: dict[int, AudioTrack] = {}
@@ -274,11 +277,30 @@ class Transcode:
                 self._damage.note(Kind.FILLED, _at_s(ready), number, span_s=float(facts.filled_s - filled_s))
                 filled_s = facts.filled_s
             self._to_mux.put((number, ready))
-        if facts.damaged != damaged:
-            pid = self._pids[number]
-            self._damage.note(Kind.UNDECODABLE, at_s, number, pid=pid, amount=facts.damaged - damaged)
+            self._heard.add(number)
+        self._note_spoilt(number, facts.damaged - damaged, None if packet is None else at_s)
         if facts.filled_s != filled_s:
             self._damage.note(Kind.FILLED, at_s, number, span_s=float(facts.filled_s - filled_s))
+
+    def _note_spoilt(self, number: int, amount: int, at_s: float | None) -> None:
+        """
+        Note packets of a track that nobody could decode, at the packet `at_s`; None: the track has ended.
+
+        Where recordings begin and end anywhere, one before all others and one behind them are the rest of a frame.
+        """
+        facts, pid, before_s = self._facts.streams[number], self._pids[number], self._spoilt.pop(number, None)
+        is_rest = amount == 1 and self._media.format in STREAMS
+        if before_s is not None:
+            if at_s is None and not amount:
+                facts.damaged -= 1
+            else:
+                self._damage.note(Kind.UNDECODABLE, before_s, number, pid=pid)
+        if is_rest and (number not in self._heard or (at_s is None and before_s is None)):
+            facts.damaged -= 1
+        elif is_rest and at_s is not None:
+            self._spoilt[number] = at_s
+        elif amount:
+            self._damage.note(Kind.UNDECODABLE, at_s or 0.0, number, pid=pid, amount=amount)
 
     # --- thread 4 (the caller's): encode and mux
 

@@ -24,7 +24,7 @@ SIBLINGS = frozenset({
     "audio_pes_length_+1", "preallocated_ff", "junk_before_m2ts", "junk_before_fec", "jitter_now_and_then_mp2",
     "jitter_alternating_aac", "jitter_saw_tooth_mp2", "jitter_at_both_ends_aac", "six_in_a_pes_h264_0b",
     "stamped_once_h264_0b", "six_in_a_pes_hevc_2b", "stamped_once_hevc_2b", "from_80_s_mkv", "film_flags_h264",
-    "shared_times_beside", "disc_captions_beside",
+    "shared_times_beside", "disc_captions_beside", "cut_anywhere_libx265",
     "hdr_hlg", "said_in_matroska_later", "said_in_matroska_at_80s", "font_left_out",
 })  # fmt: skip
 assert SIBLINGS <= CATALOGUE.keys()

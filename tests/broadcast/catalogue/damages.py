@@ -7,11 +7,11 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
-from tests.broadcast import transport
+from tests.broadcast import making, transport
 from tests.broadcast.captions import arib_units, dvb_display_set_units, teletext_units
 from tests.broadcast.making import Part
-from tests.broadcast.studio import AUDIO_PID, TFF, VIDEO_PID, audio, frames, service, steady, video
-from tests.broadcast.transport import HZ, PRIVATE, Elementary
+from tests.broadcast.studio import AUDIO_PID, PROGRESSIVE, TFF, VIDEO_PID, audio, frames, service, steady, video
+from tests.broadcast.transport import ADTS, HZ, LATM, PRIVATE, Elementary
 from tests.broadcast.truth import Made, Recipe, truth_of
 from tests.encoding import packets_of, payload_at
 from tests.sections import component_tag, descriptor
@@ -60,6 +60,19 @@ def _wrong_lengths(pid: int, off: int, every: int = 1) -> Made:
             number += 1
         out.append(bytes(packet))
     return Made(data=b"".join(out), truth=truth_of([TFF]))
+
+
+def cut_anywhere(codec: str, latm: bool, begin: float, end: float) -> Made:
+    """A recorder begins and stops in mid-packet, so that the first and last picture and sound are not whole."""
+    parts = [TFF if codec == "mpeg2video" else PROGRESSIVE]
+    sound = audio(parts)
+    units = making.as_latm(sound.units) if latm else transport.together(sound.units, 3)
+    sound = replace(sound, stream_type=LATM if latm else ADTS, units=units)
+    data = transport.multiplexed(service(video(parts, codec), sound), clock=steady())
+    cut = data[round(begin * len(data)) : round(end * len(data))]
+    lost = (Fraction(0), Fraction(2)), (Fraction(4), Fraction(7))
+    late_s = Fraction(1)  # the first whole picture is a key frame
+    return Made(data=cut, truth=truth_of(parts, lost=lost, late_picture_s=late_s, doubts=()))
 
 
 #: When the display sets are shown: the first before the pictures, and the last when they are over, as captions are
@@ -112,6 +125,14 @@ LENGTHS: dict[str, Callable[[], Made]] = {
     )
 }
 
+CUT: dict[str, Callable[[], Made]] = {
+    f"cut_anywhere_{codec}": partial(cut_anywhere, codec, latm, begin, end)
+    for codec, latm, begin, end in (
+        ("mpeg2video", False, 0.13, 0.8002),
+        ("libx264", True, 0.13, 0.8302),
+        ("libx265", False, 0.21, 0.8002),
+    )
+}
 #: Of these nothing is damaged or missing.
 WHOLE = ("slides_2s", "slides_10s", "watching_1", "watching_5", *LENGTHS)
 
@@ -124,5 +145,5 @@ CATALOGUE: dict[str, Recipe] = {
     "shared_times": Recipe(make=shared_times, asked={"container": "mkv"}),
     "shared_times_beside": Recipe(make=shared_times),
     "all_share_times": Recipe(make=all_share_times),
-    **{name: Recipe(make=make) for name, make in LENGTHS.items()},
+    **{name: Recipe(make=make) for name, make in {**CUT, **LENGTHS}.items()},
 }
