@@ -26,6 +26,7 @@ from encoderd.encode.pictures import (
     main_form,
     mpeg2_sequence,
     others,
+    own_colours,
     shown,
 )
 
@@ -219,6 +220,24 @@ def test_conversions_are_said() -> None:
         "1088 lines cropped to 1080",
         "pictures turned by 270 degrees, as the recording says",
     ) == conversions(deep)
+
+
+@pytest.mark.parametrize(
+    ("matrices", "mapped", "name"),
+    [
+        ((15,) * 3, False, "IPT-PQ-c2"),  # also without a transfer, as Dolby Vision has it
+        ((14,) * 3, True, "ICtCp"),
+        ((8,) * 3, True, "YCgCo"),
+        ((8,) * 3, False, ""),  # tagged so in H.264
+        ((9,) * 3, True, ""),
+        ((9, 9, 14), True, ""),  # one place is damaged
+        ((), True, ""),
+    ],
+)
+def test_a_matrix_that_nothing_here_converts_has_its_name(matrices: tuple[int, ...], mapped: bool, name: str) -> None:
+    looks = [look(PictureForm(width=1920, height=1080, colours=Colours(matrix=matrix))) for matrix in matrices]
+
+    assert name == own_colours(VIDEO, looks, mapped=mapped)
 
 
 def test_other_forms_are_said_once() -> None:
