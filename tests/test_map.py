@@ -81,6 +81,7 @@ MODULES = {
     "encode/accounting": "pure",
     "encode/caption_forms": "pure",
     "encode/display_sets": "pure",
+    "encode/bounds": "pure",
     "encode/content_range": "pure",
     "encode/source_check": "pure",
     "encode/stated_end": "pure",

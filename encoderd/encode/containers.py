@@ -104,6 +104,13 @@ def incomplete(head: bytes, read: Read | None = None) -> Lack | None:
     return None
 
 
+def movie_index_of(head: bytes, read: Read | None = None) -> bytes:
+    """Return the payload of an MP4's "moov", b"" in other files."""
+    if head[4:8] not in _BOXES:
+        return b""
+    return next((body for kind, body in _top_boxes(read or _reader(head)) if kind == b"moov"), b"")
+
+
 def encrypted(head: bytes, read: Read | None = None) -> Lack | None:
     """Say how the content is encrypted, in which FFmpeg finds streams as if it were not; None when it is not."""
     if head[4:8] in _BOXES:

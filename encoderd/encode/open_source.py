@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from encoderd.encode.bounds import beyond
+from encoderd.encode.failures import rejected
 from encoderd.encode.messages import EncodeRequest
 from encoderd.encode.pictures import Look
 from encoderd.encode.probe import Demuxed, demuxed, open_recording
@@ -31,6 +33,9 @@ class OpenSource:
         self.recording = self._file.enter_context(open_recording(request.source, request.size_bytes, request.mtime_ns))
         try:
             self.source = self._container.enter_context(demuxed(self.recording, request.programme))
+            too_much = beyond(self.source.media, request.video.encoder)
+            if too_much is not None:
+                raise rejected(too_much.what, remedy=too_much.remedy)
             self.looks = self._looked_at(self.source)
         except BaseException:
             self._container.close()

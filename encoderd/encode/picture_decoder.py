@@ -19,8 +19,8 @@ import av.error
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-#: A damaged header may claim any size; a decoder that believes it takes all memory. 4096 × 2304 is more than anybody
-#: broadcasts, and as much as h264_qsv takes.
+#: A damaged header may claim any size; a decoder that believes it takes all memory. 4096 × 2304 is more than nearly
+#: anybody broadcasts; what the recording as a whole has is no more than `bounds` lets through.
 MOST_PIXELS = 4096 * 2304
 #: An access unit of filler data, which decodes to nothing. Sources: ITU-T H.264, 7.4.1 (type 12); H.265, 7.4.2.2 (38).
 _FILLER = {"h264": b"\x0c\xff\x80", "hevc": b"\x4c\x01\xff\x80"}
@@ -43,7 +43,7 @@ class PictureDecoder:
         if not context.is_open:
             context.thread_count = threads
             context.thread_type = "AUTO" if self._filler else "SLICE"
-            context.options = {"max_pixels": str(MOST_PIXELS)}
+            context.options = {"max_pixels": str(max(MOST_PIXELS, context.width * context.height))}
             with suppress(av.error.FFmpegError):  # each packet will say so
                 context.open(strict=False)
         #: How many calls later than its packet a picture or mistake comes.

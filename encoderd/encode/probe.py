@@ -20,8 +20,9 @@ from av.container import InputContainer
 
 from encoderd.encode import transport_stream
 from encoderd.encode.audio_examples import audio_examples
+from encoderd.encode.bounds import absurd_index
 from encoderd.encode.chapters import are_marked, of_source
-from encoderd.encode.containers import Lack, describe, encrypted, tracks_of
+from encoderd.encode.containers import Lack, describe, encrypted, movie_index_of, tracks_of
 from encoderd.encode.content_range import MOST_HOLE, Content, content_of
 from encoderd.encode.contents import is_known, media_info
 from encoderd.encode.dolby_vision import in_tracks
@@ -194,6 +195,7 @@ def demuxed(recording: Recording, programme: int = 0) -> Iterator[Demuxed]:
     except OSError as error:
         raise _unreadable(recording.path, error) from error
     hidden = encrypted(head, recording.read)
+    hidden = hidden or absurd_index(movie_index_of(head, recording.read), recording.size_bytes)
     if hidden is not None:
         raise rejected(f"This recording cannot be read: {hidden.what}.", remedy=hidden.remedy)
     choice, told = _chosen(places, programme)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -174,7 +175,7 @@ def test_half_a_file_is_no_success(tmp_path: Path, mp4: bytes, mkv: bytes, conta
     else:
         data = mkv[: len(mkv) // 2]
 
-    assert "are missing" in rejected(tmp_path, data)
+    assert "its end was cut off" in rejected(tmp_path, data)
 
 
 def index_first(mp4: bytes, at: int) -> bytes:
@@ -325,3 +326,25 @@ def test_a_recording_that_changed_before_is_not_begun(tmp_path: Path, ts: bytes,
     assert isinstance(outcome, EncodeFailed)
     assert outcome.event is JobEvent.SOURCE_CHANGED
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_pictures_that_h264_cannot_have_are_refused_before_they_are_decoded(tmp_path: Path, ts: bytes) -> None:
+    """Headers that say 12304 × 8208, as damage and malice do."""
+    data = bytearray(ts)
+    for found in re.finditer(b"\0\0\1\xb3", ts):
+        data[found.end() : found.end() + 3] = b"\x01\x00\x10"
+    for found in re.finditer(b"\0\0\1\xb5", ts):  # the sequence extension: two more bits of each side
+        if data[found.end()] >> 4 == 1:
+            data[found.end() + 1] |= 0x01
+            data[found.end() + 2] |= 0x80 | 0x40
+
+    assert "12304×8208" in rejected(tmp_path, bytes(data))
+
+
+def test_an_index_that_counts_more_than_there_is_is_refused(tmp_path: Path, mp4: bytes) -> None:
+    """FFmpeg takes memory for each sample that "stts" counts: four thousand millions of them."""
+    data = bytearray(mp4)
+    at = data.index(b"stts")
+    data[at + 12 : at + 16] = b"\xff" * 4
+
+    assert "entries in 'stts'" in rejected(tmp_path, bytes(data))
