@@ -30,6 +30,8 @@ MOST_DURATION = 10 * FLICKS
 USUALLY_REORDERED = FLICKS * 7 // 10
 #: The same in recordings of 5 pictures a second. More is a wrong timestamp.
 REORDERED = 5 * FLICKS
+#: The same in files whose pictures come when they change: one stands so long, and is shown behind those that follow it.
+STILL = 60 * FLICKS
 #: A timestamp may be so far from where the clock of before would have it to be "back".
 BACK = FLICKS
 
@@ -71,6 +73,7 @@ class StreamClock:
 
     time_base: Fraction
     sparse: bool = False
+    paced: bool = True  # see Pauses
     shift: int | None = None  # flicks; of the epoch the stream is in
     wraps: int = 0  # of this stream since the epoch's zero
     since: int = 0  # flicks on the output timeline: when it came into the epoch
@@ -99,7 +102,7 @@ class StreamClock:
         self.tolerance = self.ticks(NO_STEP)
         self.longest = self.ticks(MOST_DURATION)
         self.least_reorder = -self.tolerance
-        self.most_reorder = self.ticks(USUALLY_REORDERED)
+        self.most_reorder = self.ticks(USUALLY_REORDERED if self.paced else STILL)
 
     def flicks(self, ticks: int) -> int:
         return ticks * self._per_tick // self._ticks

@@ -11,6 +11,8 @@ from encoderd.encode.dolby_vision import Configuration
 #: Containers without beginning and end: a recorder starts and stops in the middle of a picture and of a sound's frame,
 #: and what is left of the first and the last one is no damage.
 STREAMS = frozenset({"mpegts", "mpeg"})
+#: Containers of broadcasts, whose pictures come at a steady pace; in others they may come when they change.
+PACED = STREAMS | {"wtv"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

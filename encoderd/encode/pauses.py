@@ -4,7 +4,7 @@ Which pauses of a stream are gaps in the recording, and which are how this strea
 A slide show has a picture every two or ten seconds, a camera over a door one each second, and film between slides
 many: a pause is *usual* where more of its like lie close by. It is a gap where it is much longer than what is usual
 there. One that is only longer is *doubtful*: it is a gap where another sign shows it, packets that the counters miss,
-or all streams that pause with it.
+or all streams that pause with it. In a file whose pictures come when they change, a phone's or of a screen, each is.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ class Pauses:
     """
     The pauses of all streams, in bounded memory: each is judged when `WINDOW` packets have followed, or by `finish`.
 
-    `gaps` and `doubtful` are lists up to `MOST_NOTED`; the counts go on.
+    `gaps` and `doubtful` are lists up to `MOST_NOTED`; the counts go on. `paced`: what was recorded came at
+    a pace of its own, as broadcasts do.
     """
 
+    paced: bool = True
     gaps: list[Discontinuity] = field(default_factory=list)
     doubtful: list[Discontinuity] = field(default_factory=list)
     gap_count: int = 0
@@ -98,7 +100,7 @@ class Pauses:
         missing = pause.length - usual
         if missing <= GAP or pause.length <= LONGER * usual:
             return
-        sure = pause.length > MUCH * usual
+        sure = self.paced and pause.length > MUCH * usual
         self.gap_count += sure
         note(self.gaps if sure else self.doubtful, stream, Kind.GAP, pause.end - missing, missing)
 

@@ -20,8 +20,9 @@ from encoderd.encode.audio_plan import AudioPlan
 from encoderd.encode.damage import DamageLog, Kind
 from encoderd.encode.facts import TranscodeFacts
 from encoderd.encode.failures import crashed
-from encoderd.encode.media import STREAMS, CaptionInfo
+from encoderd.encode.media import PACED, STREAMS, CaptionInfo
 from encoderd.encode.opening import Opening
+from encoderd.encode.pauses import Pauses
 from encoderd.encode.picture_decoder import PictureDecoder
 from encoderd.encode.picture_times import SourceTimes
 from encoderd.encode.pictures import mpeg2_sequence
@@ -71,8 +72,9 @@ class Reader:
         #: Timestamps of pictures as the timeline placed them → as they were: pts, dts.
         self._source_stamps: tuple[dict[int, int], dict[int, int]] = {}, {}
         self._pictures, self._sound, self._captions = pictures, sound, captions
-        self._timeline = Timeline(origin_s=source.media.start_s, counted=reception is not None)
         self._ends_anywhere = source.media.format in STREAMS
+        pauses = Pauses(paced=source.media.format in PACED)
+        self._timeline = Timeline(origin_s=source.media.start_s, counted=reception is not None, pauses=pauses)
         self._base_position = source.prefix_bytes - source.media.first_byte
         self._ahead: deque[Packet[Any]] = deque()  # read and announced, not placed yet
         self._ahead_bytes = 0

@@ -52,7 +52,6 @@ MOST_APART = 2 * FLICKS
 MOST_UNCOUNTED, NEAR_PACKETS = 10 * FLICKS, 400
 #: So few packets follow when a demuxer gives away what it kept.
 AT_THE_END = 16
-
 #: Epochs that a stream may be late for. Only recordings that are all damage open so many in a second.
 RECENT_EPOCHS = 8
 
@@ -90,7 +89,7 @@ class Timeline:
 
         A sparse stream, of subtitles or data, says nothing for minutes: that is no gap.
         """
-        self._streams[index] = StreamClock(time_base, sparse)
+        self._streams[index] = StreamClock(time_base, sparse, self.pauses.paced)
 
     def announce(self, index: int, pts: int | None, dts: int | None, *, lossy: bool = False) -> None:
         """
@@ -309,7 +308,8 @@ class Timeline:
         self, index: int, stream: StreamClock, step: int, due: int, others: int, *, by_pts: bool, confirmed: bool
     ) -> bool:
         """Tell whether a step needs no second packet: it is small, or it leads to where the other streams are."""
-        own, pause = due + step, max(0, others - due) if confirmed else 0
+        own = due + step
+        pause = max(0, others - due) if confirmed or own >= others - MOST_APART else 0
         if 0 <= step <= pause:
             return True  # this stream paused, or the others told before what it was
         if confirmed and stream.led is not None and others < stream.led and abs(own - others) <= SAME_EPOCH:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from encoderd.encode.discontinuities import Discontinuity, Kind
 from encoderd.encode.epochs import FLICKS
+from encoderd.encode.pauses import Pauses
 from encoderd.encode.timeline import BACKWARD_JUMP, MOST_GAP, Timeline
 
 CLOCK = Fraction(1, 90_000)
@@ -388,6 +389,27 @@ def test_packets_that_come_twice_keep_their_time() -> None:
         2 * FRAME,
     ]
     assert timeline.duplicate_count == 1
+
+
+def test_a_picture_that_comes_beside_the_sound_is_at_its_time() -> None:
+    """One each ten seconds: the next is further away than is read ahead, but the sound is there already."""
+    packets = [packet for packet in broadcast(31) if packet[0] == AUDIO or packet[1] % (10 * 90_000) < FRAME]
+
+    assert 4 == sum(stream == VIDEO for stream, _ in packets)
+    assert [dts for _, dts in packets] == placed(of_both(), packets, announced=False)
+
+
+def test_in_a_file_a_picture_may_stand_still_behind_others() -> None:
+    """With B-frames it is decoded before those that are shown first. A broadcast's is not: its pts is wrong."""
+    for paced in (True, False):
+        timeline = Timeline(pauses=Pauses(paced=paced))
+        timeline.add_stream(VIDEO, CLOCK)
+        for number in range(60):
+            timeline.place(VIDEO, number * FRAME, number * FRAME, FRAME)
+
+        assert (None if paced else 60 * FRAME + 810_000, 60 * FRAME) == timeline.place(
+            VIDEO, 60 * FRAME + 810_000, 60 * FRAME, FRAME
+        )
 
 
 def test_sparse_streams_have_no_gaps() -> None:

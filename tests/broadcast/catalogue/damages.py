@@ -9,6 +9,7 @@ from functools import partial
 
 from tests.broadcast import making, transport
 from tests.broadcast.captions import arib_units, dvb_display_set_units, teletext_units
+from tests.broadcast.containers import Head, Said, remuxed
 from tests.broadcast.making import Part
 from tests.broadcast.studio import AUDIO_PID, PROGRESSIVE, TFF, VIDEO_PID, audio, frames, service, steady, video
 from tests.broadcast.transport import ADTS, HZ, LATM, PRIVATE, Elementary
@@ -27,7 +28,20 @@ def slides(every_s: int, count: int) -> Made:
     data = transport.multiplexed(service(video(parts, "libx264"), sound), clock=steady())
     # Each picture is white at its beginning or not, so flashes and bursts tell nothing here.
     silent = count * every_s
-    return Made(data=data, truth=truth_of(parts, silent=silent))
+    return Made(data=data, truth=truth_of(parts, silent=silent, doubts=()))
+
+
+def screen(muxer: str) -> Made:
+    """A screen at 60 pictures a second that stands still for 9 s: that picture is shown behind those that follow it."""
+    parts = [
+        Part(frames=60, rate=Fraction(60)),
+        Part(frames=1, rate=Fraction(1, 9)),
+        Part(frames=60, rate=Fraction(60)),
+    ]
+    data = transport.multiplexed(service(video(parts, "libx264"), audio(parts)), clock=steady())
+    data = remuxed(data, muxer, [Said(), Said(language="jpn")], Head())
+    # What is white from 1 to 10 s shows no flash there.
+    return Made(data=data, truth=truth_of(parts, silent=1, doubts=()))
 
 
 def watching(rate: int) -> Made:
@@ -141,6 +155,8 @@ CATALOGUE: dict[str, Recipe] = {
     "slides_10s": Recipe(make=partial(slides, 10, 3)),
     "watching_1": Recipe(make=partial(watching, 1)),
     "watching_5": Recipe(make=partial(watching, 5)),
+    "screen_matroska": Recipe(make=partial(screen, "matroska"), suffix=".mkv"),
+    "screen_mp4": Recipe(make=partial(screen, "mp4"), suffix=".mp4"),
     "dead_camera": Recipe(make=dead_camera),
     "shared_times": Recipe(make=shared_times, asked={"container": "mkv"}),
     "shared_times_beside": Recipe(make=shared_times),
