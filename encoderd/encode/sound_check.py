@@ -17,6 +17,8 @@ from encoderd.findings import Finding, failed, passed, warned
 
 #: A recording that begins and ends anywhere cuts two packets of each track; beyond them so many are worth a warning.
 MOST_CUT, SPOILT_RATIO = 2, Fraction(1, 1000)
+#: A seam, or a clock that drifts, has a few packets that overlap what was there before them.
+OVERLAPPING_RATIO = Fraction(1, 20)
 _KEEP = "Play the recording; when that sound is needed, keep the recording."
 _ANYHOW = (
     "Play the recording. To have its pictures without that sound: encoderd encode --accept-damage IN OUT; keep the "
@@ -74,6 +76,9 @@ def _spoilt_parts(media: MediaInfo, plan: EncodePlan, facts: TranscodeFacts, los
         stream = facts.streams[numbers[audio.index]]
         if stream.damaged > MOST_CUT + (stream.heard + stream.damaged) * SPOILT_RATIO:
             found.append(f"{_share(stream.damaged, stream)} of {_named(media, audio)} cannot be decoded")
+        if stream.cut > MOST_CUT + stream.heard * OVERLAPPING_RATIO:
+            named = _named(media, audio)
+            found.append(f"{stream.cut} of {stream.heard} packets of {named} overlap others and are cut")
     return found
 
 

@@ -4,6 +4,7 @@ Where frames of sound belong when their timestamps jitter: late, early, repeated
 Sound has a clock of its own: each frame begins where the one before ended. A timestamp that says otherwise is believed
 when those behind it agree. Then frames are missing, or came twice, and the clock moves; a timestamp that stands alone,
 or that others take back, moves nothing. Between the two the clock follows slowly, which is the drift of two clocks.
+Timestamps that stand still while sound goes on cannot be true: then the frames follow one another.
 
 All times are flicks (epochs.FLICKS).
 """
@@ -30,6 +31,8 @@ STEP = FLICKS // 40
 ON_CLOCK = FLICKS // 1000 + FLICKS // 45_000
 #: A clock that goes faster or slower than the samples do is followed by one in so many.
 FOLLOWED = 512
+#: Timestamps stand still where three of four frames begin before three quarters of the one before are over.
+STANDING, TOO_SOON = Fraction(3, 4), Fraction(1, 4)
 #: At the start and at the end too little is known: a step of more frames than this is one, a smaller one is jitter.
 JITTER_FRAMES = 2.5
 
@@ -43,6 +46,7 @@ class _Held(Generic[Item]):
     offset: int | None  # of its timestamp from the sum of all durations before it
     duration: int
     sure: bool
+    too_soon: bool  # after the one before
 
 
 class SteadyStamps(Generic[Item]):
@@ -60,6 +64,9 @@ class SteadyStamps(Generic[Item]):
         self._clock: int | None = None  # offset of the clock from the sum of the durations
         self._glided = 0  # how far the clock followed one that leaves
         self._before: deque[int] = deque(maxlen=NEXT)  # the offsets of the last timestamps
+        self._last: int | None = None  # the offset of the last timestamp that was taken
+        self._too_soon = 0  # of those that are held
+        self._standing = False
 
     def push(
         self, item: Item, stamp: int | None, duration: int, *, sure: bool = False
@@ -70,7 +77,11 @@ class SteadyStamps(Generic[Item]):
         `duration` 0 is unknown, and the timestamp is believed. `sure`: something broken was left out before it, so a
         step of any size is believed when others agree.
         """
-        self._held.append(_Held(item, None if stamp is None else stamp - self._given, duration, sure))
+        offset = None if stamp is None else stamp - self._given
+        too_soon = offset is not None and self._last is not None and offset - self._last < -duration * TOO_SOON
+        self._held.append(_Held(item, offset, duration, sure, too_soon))
+        self._last = self._last if offset is None else offset
+        self._too_soon += too_soon
         self._given += duration
         self._held_for += duration
         while self._held and (duration == 0 or self._is_enough()):
@@ -87,12 +98,16 @@ class SteadyStamps(Generic[Item]):
 
     def _next(self, *, last: bool) -> tuple[Item, int | None]:
         first = self._held[0]
-        if first.offset is not None:
+        if len(self._held) > NEXT:
+            going_on = self._standing and first.too_soon
+            self._standing = going_on or self._too_soon >= len(self._held) * STANDING
+        if first.offset is not None and not (self._standing and self._clock is not None):
             self._decide(first, first.offset, last=last)
         place = None if self._clock is None else self._clock + self._returned
         if first.offset is not None and self._clock is not None and abs(first.offset - self._clock) <= ON_CLOCK:
             place = first.offset + self._returned
         self._held.popleft()
+        self._too_soon -= first.too_soon
         self._held_for -= first.duration
         self._returned += first.duration
         return first.item, place
@@ -103,7 +118,7 @@ class SteadyStamps(Generic[Item]):
             self._clock = offset
             return
         if self._clock is None:
-            self._clock = offset + self._begun(offset, first.duration)
+            self._clock = offset if self._standing else offset + self._begun(offset, first.duration)
             return
         apart = offset - self._clock
         least = min(first.duration * 3 // 4, STEP)

@@ -152,3 +152,14 @@ def test_behind_damage_a_small_step_is_believed() -> None:
     found += list(steady.finish())
 
     assert [place for _, place in found] == stamps
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.01, 0.5, 0.7])
+def test_stamps_that_stand_still_are_not_believed(speed: float) -> None:
+    """One frame follows the other from the first timestamp on; where timestamps are right again, they are believed."""
+    still = [round(number * AAC * speed) for number in range(100)]
+    right = [number * AAC for number in range(100, 200)]
+
+    assert frames(placed(still)) == [float(number) for number in range(100)]
+    assert frames(placed([*still, *right]))[:100] == [float(number) for number in range(100)]
+    assert frames(placed([*still, *right]))[110:] == [float(number) for number in range(110, 200)]

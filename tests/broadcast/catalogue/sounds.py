@@ -96,6 +96,15 @@ def noise_for_a_while(codec: str, length: int) -> Made:
     return Made(data=data, truth=truth_of(PARTS, tracks=(track,), lost=lost, doubts=("damage", "sound"), says=says))
 
 
+def standing_still(number: int) -> float:
+    """Each timestamp is a hundredth of a frame behind the one before."""
+    return -0.99 * number
+
+
+def at_half_speed(number: int) -> float:
+    return -number / 2
+
+
 CATALOGUE: dict[str, Recipe] = {
     f"jitter_{name}_{codec}": Recipe(make=lambda codec=codec, wrong=wrong: jittering(codec, wrong))  # type: ignore[misc]  # bound now
     for codec, name, wrong in (
@@ -108,6 +117,9 @@ CATALOGUE: dict[str, Recipe] = {
         ("mp2", "saw_tooth", saw_tooth),
         ("aac", "at_both_ends", at_both_ends),
         ("mp2", "at_both_ends", at_both_ends),
+        ("aac", "standing_still", standing_still),
+        ("mp2", "standing_still", standing_still),
+        ("ac3", "at_half_speed", at_half_speed),
     )
 } | {
     "noise_beside_aac": Recipe(make=lambda: noise_beside("aac")),
