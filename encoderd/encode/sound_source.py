@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av.error
@@ -116,8 +117,11 @@ class SoundSource:
         decoder.thread_count = 1
         if self.bare:
             decoder.extradata = self._extradata
-        if checked and self.codec in {"ac3", "eac3"}:
-            decoder.options = _CHECKED
+        options = dict(_CHECKED) if checked and self.codec in {"ac3", "eac3"} else {}
+        if isinstance(unit.item, Packet) and unit.item.time_base:
+            # What a container says to skip at the start moves the first frame's timestamp only where that is told.
+            options["pkt_timebase"] = str(Fraction(unit.item.time_base))
+        decoder.options = options
         return decoder
 
     def _adts(self, packet: Packet[Any]) -> Unit:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cache
 
 from tests.broadcast import making, transport
+from tests.broadcast.containers import Head, Said, remuxed
 from tests.broadcast.making import Part
 from tests.broadcast.studio import AUDIO_PID, audio, frames, service, steady, video
 from tests.broadcast.transport import ADTS, MPEG1_AUDIO, PRIVATE, Elementary, Unit
@@ -105,6 +106,20 @@ def at_half_speed(number: int) -> float:
     return -number / 2
 
 
+def primed() -> Made:
+    """MP4 that says to skip the first 1105 samples, nearly all of the first packet."""
+    begin_s = Fraction(1105, 48_000)
+    parts = [Part(frames=frames(5), at_s=begin_s)]
+    pieces = making.pieces_of(parts)
+    samples = making.burst_samples(making.events_of(pieces), pieces[-1].end_s, 0)
+    sound = sent_as("mp2", making.encoded_sound("mp2", [samples], "stereo"))
+    data = transport.multiplexed(service(video(parts, "libx264"), sound), clock=steady())
+    said = [Said(), Said(language="jpn")]
+    # The first picture begins between two ticks of MP4's clock, and is skipped with the sound.
+    truth = truth_of(parts, doubts=(), missing=1)
+    return Made(data=remuxed(data, "mp4", said, Head(), start_s=-begin_s), truth=truth)
+
+
 CATALOGUE: dict[str, Recipe] = {
     f"jitter_{name}_{codec}": Recipe(make=lambda codec=codec, wrong=wrong: jittering(codec, wrong))  # type: ignore[misc]  # bound now
     for codec, name, wrong in (
@@ -122,6 +137,7 @@ CATALOGUE: dict[str, Recipe] = {
         ("ac3", "at_half_speed", at_half_speed),
     )
 } | {
+    "primed_mp2": Recipe(make=primed, suffix=".mp4"),
     "noise_beside_aac": Recipe(make=lambda: noise_beside("aac")),
     "noise_beside_ac3": Recipe(make=lambda: noise_beside("ac3")),
     "noise_for_a_while_aac": Recipe(make=lambda: noise_for_a_while("aac", AAC)),
