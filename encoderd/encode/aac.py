@@ -28,7 +28,7 @@ _ELEMENTS: dict[int, tuple[int, ...]] = {
 }
 #: Channel configuration → libavutil's name of the layout that FFmpeg's encoder writes that way.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "7.1"}
-_LOW_COMPLEXITY = 2  # audio object type
+LOW_COMPLEXITY = 2  # audio object type
 _ADTS_OBJECT_TYPES = 4
 
 

@@ -15,6 +15,8 @@ from encoderd.encode.messages import EncodeRequest
 COPIED_AUDIO = frozenset({"aac", "aac_latm", "ac3", "eac3"})
 #: What AAC can do. Source: ISO/IEC 14496-3, table 1.18 (sampling frequency index).
 AAC_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
+#: Sample rates that sound can have, in Hz. A header of 2 Hz would make hours of seconds.
+HEARD_HZ = range(1_000, 1_536_000 + 1)
 #: The layouts that AAC has a channel configuration for, by channels: players know no others for certain.
 _AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "7.1", 8: "7.1"}
 _CHANNELS = {layout: channels for channels, layout in _AAC_LAYOUTS.items()}
@@ -82,6 +84,8 @@ def audio_plans(
         main = configuration_of(stream.codec, example) if example else None
         if main is None and not (stream.sample_rate_hz and stream.channels):
             notes.append(f"{named} left out: no sample rate or channels in it")
+        elif main is None and stream.sample_rate_hz not in HEARD_HZ:
+            notes.append(f"{named} left out: {stream.sample_rate_hz} Hz is no rate of sound")
         elif stream.dual_mono and request.dual_mono != "keep" and codec_word(stream.codec) in _WITH_DUAL_MONO:
             wanted = {"main": (0,), "sub": (1,)}.get(request.dual_mono, (0, 1))
             plans += [_mono(stream, request, channel, main, alone=len(wanted) == 1) for channel in wanted]

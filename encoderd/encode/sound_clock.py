@@ -19,6 +19,7 @@ from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
+from encoderd.encode.audio_plan import HEARD_HZ
 from encoderd.encode.facts import StreamFacts
 
 Samples = NDArray[np.float32]  # channels × samples
@@ -71,6 +72,7 @@ class SoundClock:
         except MemoryError:
             raise
         except (av.error.FFmpegError, ValueError):
+            self._facts.heard -= 1
             self._facts.damaged += 1
             self._resampler, self._form, self.after_damage = None, None, True
             return
@@ -153,6 +155,8 @@ class SoundClock:
 
     def _converted(self, frame: AudioFrame) -> list[AudioFrame]:
         """The frame in the track's format, rate and layout; of one channel of two, in the layout it is taken from."""
+        if frame.sample_rate not in HEARD_HZ:
+            raise ValueError(f"{frame.sample_rate} Hz")
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         layout = self._layout
         if self._channel >= 0:

@@ -14,7 +14,10 @@ from av.packet import Packet
 
 from encoderd.encode.aac import (
     FRAME_SAMPLES,
+    LAYOUTS,
+    LOW_COMPLEXITY,
     PCE,
+    RATES_HZ,
     AacConfiguration,
     adts,
     adts_configuration,
@@ -27,6 +30,8 @@ from encoderd.encode.latm import LatmReader, audio_specific_config
 
 #: Decoders that need nothing but packets (and MP4's AudioSpecificConfig): a track opens as many as it wants.
 _OWN_DECODERS = frozenset({"aac", "aac_latm", "ac3", "eac3", "mp1", "mp2", "mp3"})
+#: Containers in which AAC has a header in each packet.
+_WITH_HEADERS = frozenset({"aac", "mpegts", "mpeg"})
 #: AC-3 has a checksum over every frame. FFmpeg's AAC decoder, which has none, says what it cannot read by itself.
 _CHECKED = {"err_detect": "crccheck+explode"}
 #: The whole program_config_element of dual mono without a comment; a longer one is read each time it begins otherwise.
@@ -59,6 +64,7 @@ class SoundSource:
         self._extradata = bytes(stream.codec_context.extradata or b"")
         self.bare = self.codec == "aac" and bool(self._extradata)
         self.form = audio_specific_config(self._extradata) if self.bare else None
+        self._untold = None if self.bare else _untold_form(stream)
         self._latm = LatmReader() if self.codec == "aac_latm" else None
         self._last: AacConfiguration | None = None
         self._program = b""  # the program_config_element of the packet before
@@ -128,6 +134,8 @@ class SoundSource:
         data = bytes(packet)
         if self._last is None or not same_frame(data, self._last):
             form = adts_configuration(data)
+            if form is None and self._last is None and self._untold is not None:
+                return Unit(item=adts(self._untold, data), pts=packet.pts, form=self._untold)
             if form is None:
                 return Unit(item=packet, pts=packet.pts, form=None)
             self._last, self._program = form, b""
@@ -159,6 +167,16 @@ class SoundSource:
             if pts is not None and form is not None and packet.time_base:
                 pts = packet.pts + round((number + 1) * FRAME_SAMPLES / (form.rate_hz * packet.time_base))  # type: ignore[operator]  # not None
         return units
+
+
+def _untold_form(stream: Any) -> AacConfiguration | None:
+    """Return the form of AAC without headers in a container that lost its AudioSpecificConfig, as FFmpeg's decoder."""
+    context = stream.codec_context
+    told = context.sample_rate in RATES_HZ and context.channels in LAYOUTS
+    if context.name != "aac" or not told or stream.container.format.name in _WITH_HEADERS:
+        return None
+    rate_index = RATES_HZ.index(context.sample_rate)
+    return AacConfiguration(object_type=LOW_COMPLEXITY, rate_index=rate_index, channels=context.channels)
 
 
 def decoded(decoder: Any, unit: Unit | None) -> list[AudioFrame]:

@@ -14,6 +14,7 @@ from encoderd.encode.failures import EncodeFailed
 from encoderd.jobs import FailureKind
 from tests.broadcast import sights, transport
 from tests.broadcast.catalogue.sounds import noise_in_frames, sent_as
+from tests.broadcast.containers import Head, Said, remuxed
 from tests.broadcast.making import Part
 from tests.broadcast.studio import audio, service, steady, video
 from tests.broadcast.transport import Elementary, Unit
@@ -83,6 +84,18 @@ def test_noise_in_valid_frames_is_no_sound(tmp_path: Path, codec: str, name: str
     assert isinstance(outcome, EncodeFailed)
     assert f"the only sound is {name} on PID 0x112, of which {share} can be decoded" in outcome.message
     assert outcome.kind is FailureKind.RECORDING
+
+
+def test_aac_without_its_configuration_is_heard_as_ffmpeg_hears_it(tmp_path: Path) -> None:
+    """MP4 that lost its esds: rate and channels are told elsewhere."""
+    made = transport.multiplexed(service(video(PARTS, "libx264"), audio(PARTS)), clock=steady())
+    path = tmp_path / "x.mp4"
+    path.write_bytes(remuxed(made, "mp4", [Said(), Said()], Head()).replace(b"esds", b"free"))
+
+    done = encode(path)
+
+    assert done.doubts == {}
+    assert len(sights.beeps(done.path)) == 2 - 1
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])

@@ -146,6 +146,14 @@ def test_a_stream_that_begins_late_is_known_by_its_example() -> None:
     assert plans(unknown) == ((), ("audio stream 1 (aac) left out: no sample rate or channels in it",))
 
 
+@pytest.mark.parametrize("rate_hz", [2, 999, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_left_out(rate_hz: int) -> None:
+    """Four seconds of PCM at 2 Hz were hours of sound: the child did not end."""
+    absurd = replace(STREAM, codec="pcm_s16le", sample_rate_hz=rate_hz)
+
+    assert plans(absurd) == ((), (f"audio stream 1 (pcm_s16le) left out: {rate_hz} Hz is no rate of sound",))
+
+
 def test_latm_that_adts_cannot_hold_is_encoded() -> None:
     (plan,), notes = plans(replace(STREAM, codec="aac_latm"), examples={1: b"not to be read"})
 
