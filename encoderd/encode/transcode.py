@@ -109,8 +109,8 @@ class Transcode:
         self._reception = Reception(fd, media.content_end, shape, media.first_byte) if shape[0] else None
         self._projection = Projection(self._media.size_bytes, request.max_size_ratio)
         self._captions: CaptionsFile | None = None
-        #: Tracks that gave sound, and when one's last packet was spoilt: it may be the rest of its last frame.
-        self._heard: set[int] = set()
+        #: Tracks that have begun, and when one's last packet was spoilt: it may be the rest of its last frame.
+        self._begun: set[int] = set()
         self._spoilt: dict[int, float] = {}
         self._proof: Proof | None = None
         self._times = SourceTimes()
@@ -277,7 +277,6 @@ class Transcode:
                 self._damage.note(Kind.FILLED, _at_s(ready), number, span_s=float(facts.filled_s - filled_s))
                 filled_s = facts.filled_s
             self._to_mux.put((number, ready))
-            self._heard.add(number)
         self._note_spoilt(number, facts.damaged - damaged, None if packet is None else at_s)
         if facts.filled_s != filled_s:
             self._damage.note(Kind.FILLED, at_s, number, span_s=float(facts.filled_s - filled_s))
@@ -295,12 +294,14 @@ class Transcode:
                 facts.damaged -= 1
             else:
                 self._damage.note(Kind.UNDECODABLE, before_s, number, pid=pid)
-        if is_rest and (number not in self._heard or (at_s is None and before_s is None)):
+        if is_rest and (number not in self._begun or (at_s is None and before_s is None)):
             facts.damaged -= 1
         elif is_rest and at_s is not None:
             self._spoilt[number] = at_s
         elif amount:
             self._damage.note(Kind.UNDECODABLE, at_s or 0.0, number, pid=pid, amount=amount)
+        if amount or facts.heard:
+            self._begun.add(number)
 
     # --- thread 4 (the caller's): encode and mux
 
