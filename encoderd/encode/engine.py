@@ -39,6 +39,8 @@ from encoderd.findings import Finding, blocking, failed
 
 #: A recording is longer than what was made of it by more than this.
 LEAST_MISSING_S = 2.0
+#: So many pictures' time may lie between the sending of one and its showing.
+SENT_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +200,9 @@ def _assessed(media: MediaInfo, done: Transcoded, reception: Reception | None, p
         counts = counts_by_pid(reception.counter)
         # A part that is scrambled has no timestamps that FFmpeg could read, but the broadcaster's clock runs on.
         clock_s = max((recorded_s(reception.counter, pid, media.content_end) for pid in pcr_pids), default=0.0)
-        if clock_s - made_s > max(LEAST_MISSING_S, clock_s / 100):
+        # It began when the first picture was sent: with B-frames of a slow camera seconds before that was shown.
+        ahead_s = SENT_AHEAD / float(done.plan.video.source_rate or done.plan.video.frame_rate)
+        if clock_s - made_s > max(LEAST_MISSING_S + ahead_s, clock_s / 100):
             log.note(Kind.GAP, made_s, 0, span_s=clock_s - made_s)
             made_s = clock_s
     shown = witnessed(facts.pauses, [*facts.gaps, *facts.pauses], faults, kept)

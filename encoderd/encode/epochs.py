@@ -91,6 +91,7 @@ class StreamClock:
     longest: int = 0
     least_reorder: int = 0
     most_reorder: int = 0
+    ends_later: int = 0  # the most of pts - dts: so long after the last dts pictures are shown
     _per_tick: int = 1  # flicks in a tick: _per_tick / _ticks
     _ticks: int = 1
     _reordered_more: int = 0

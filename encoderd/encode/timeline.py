@@ -141,9 +141,8 @@ class Timeline:
             stamp = self._follow(index, stream, stamp, duration, by_pts=dts is None)
         elif stamp == stream.last:
             self.duplicate_count += 1
-        stream.last = stamp
-        stream.due = stamp + duration
-        stream.by_pts = dts is None
+        stream.last, stream.due, stream.by_pts = stamp, stamp + duration, dts is None
+        stream.ends_later = max(stream.ends_later, reorder or 0)
         stamp += stream.offset
         if dts is None:
             return stamp, None
@@ -298,7 +297,7 @@ class Timeline:
                 self._note_outlier(index, other, unwrapped(other.flicks(pending.stamp - pending.due)))
         reached, stream = self._reached(), self._streams.get(carrying if carrying is not None else -1)
         if stream is not None and stream.last is not None and reached is not None and stream.placed > 1:
-            missing = reached - stream.output(stream.due)
+            missing = reached - stream.output(stream.due + stream.ends_later)
             if missing > MOST_APART:
                 stream.placed += 1
                 self._pause(carrying or 0, stream, reached, missing)

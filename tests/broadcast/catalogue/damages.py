@@ -44,11 +44,11 @@ def screen(muxer: str) -> Made:
     return Made(data=data, truth=truth_of(parts, silent=1, doubts=()))
 
 
-def watching(rate: int) -> Made:
+def watching(rate: int, options: tuple[tuple[str, str], ...] = ALONE) -> Made:
     """A camera over a door: a few pictures a second."""
-    parts = [Part(frames=8 * rate, rate=Fraction(rate), options=ALONE)]
+    parts = [Part(frames=8 * rate, rate=Fraction(rate), options=options)]
     data = transport.multiplexed(service(video(parts, "libx264"), audio(parts)), clock=steady())
-    return Made(data=data, truth=truth_of(parts, silent=8 * (rate == 1)))
+    return Made(data=data, truth=truth_of(parts, silent=8 * (rate == 1), doubts=()))
 
 
 def dead_camera() -> Made:
@@ -154,6 +154,7 @@ CATALOGUE: dict[str, Recipe] = {
     "slides_2s": Recipe(make=partial(slides, 2, 6)),
     "slides_10s": Recipe(make=partial(slides, 10, 3)),
     "watching_1": Recipe(make=partial(watching, 1)),
+    "watching_1_with_b_frames": Recipe(make=partial(watching, 1, (("bf", "2"), ("g", "10")))),
     "watching_5": Recipe(make=partial(watching, 5)),
     "screen_matroska": Recipe(make=partial(screen, "matroska"), suffix=".mkv"),
     "screen_mp4": Recipe(make=partial(screen, "mp4"), suffix=".mp4"),
