@@ -27,6 +27,8 @@ DAMAGE_RATIO = Fraction(1, 1000)
 SKEW_TOLERANCE_S = Fraction(1, 50)
 #: The earliest stream begins at zero, give or take one picture; and a packet of AAC, whose first one only primes.
 START_TOLERANCE_S = Fraction(1, 25)
+#: Sound that is encoded anew ends a packet or two beside its source's, and these may last 0.1 s (WMA at 22 kHz).
+TOLD_TOLERANCE_S = Fraction(1, 2)
 #: A track that ends so much before or after the pictures is told.
 END_TOLERANCE_S = Fraction(2)
 #: Matroska keeps whole pixels of the display size; the sample aspect ratio that comes out of it is rounded.
@@ -196,7 +198,7 @@ def _audio(pairs: list[Pair]) -> Finding:
         shown.append(f"track {number} ends {abs(float(late_s)):.3f} s {side} the pictures")
         lost = muxed.dropped or muxed.damaged
         beside_s = _beside_its_stamps(muxed, stream.end_s)
-        if beside_s > STREAM_TOLERANCE_S or (beside_s < -STREAM_TOLERANCE_S and not lost):
+        if beside_s > TOLD_TOLERANCE_S or (beside_s < -TOLD_TOLERANCE_S and not lost):
             side = "after" if beside_s > 0 else "before"
             shown[-1] += f", {abs(float(beside_s)):.3f} s {side} the end that the recording tells"
             wrong = True
