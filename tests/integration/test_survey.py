@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -151,12 +150,10 @@ def test_luma_is_found_in_pictures_of_any_form(form: str) -> None:
     assert abs(found[1:64:2].mean() - found[64:].mean()) < 20
 
 
-def test_a_survey_of_hd_takes_no_time(tmp_path: Path) -> None:
-    """0.3 s on two free cores; here with room for a machine that does other things."""
+def test_pictures_of_hd_are_seen(tmp_path: Path) -> None:
+    """Samples that are no squares, in fields; `make bench` tells what it costs."""
     path = Film(size=(1440, 1080), fields="top", frames=26, aspect=Fraction(4, 3)).write(tmp_path / "x.ts")
     media = probed(path)
-    before_s = time.process_time()
     looks = survey(str(path), media, media.video[0])
 
     assert 1440 in sizes(looks) and RATE == 1 / looks[0].spacing_s
-    assert time.process_time() - before_s < 1.0

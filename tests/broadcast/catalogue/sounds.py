@@ -81,7 +81,9 @@ def noise_beside(codec: str) -> Made:
     noise = sent_as(codec, noise_in_frames(codec, lambda number: number != 80), pid)
     data = transport.multiplexed(service(video(PARTS), audio(PARTS), noise), clock=steady())
     name = {"aac": "AAC", "ac3": "AC-3"}[codec]
-    says = (f"not heard: {name} on PID {pid:#x}, of which 1 of {count} packets can be decoded",)
+    says = (
+        f"not heard: {name} on PID {pid:#x}, of which 1 of {count - 1} packets can be decoded",
+    )  # the last may be cut off
     return Made(data=data, truth=truth_of(PARTS, doubts=("audio", "sound"), says=says))
 
 

@@ -107,7 +107,8 @@ def spoilt_end(codec: str) -> Made:
     picture = video([part], codec)
     units = list(picture.units)
     for number in (-3, -1):
-        units[number] = replace(units[number], data=units[number].data[:6] + bytes(40))
+        picture_at = units[number].data.index(b"\0\0\1\x41") + 4  # a slice of no key frame
+        units[number] = replace(units[number], data=units[number].data[:picture_at] + b"\xff" * 40)
     data = transport.multiplexed(service(replace(picture, units=units), audio([part])), clock=steady())
     return Made(data=data, truth=truth_of([part], missing=3, unread=1, tells=("decode_errors",)))
 
