@@ -139,7 +139,7 @@ def _compare(name: str, chain: Chain, ffmpeg: str, source: Path, target: Path, r
     for what, side, unit, figure, limit in (
         ("wall", alone, "s", lambda cost: cost.wall_s, 1.00),
         ("wall, with proof", pairs, "s", lambda cost: cost.wall_s, None),
-        ("processor time", pairs, "s", lambda cost: cost.cpu_s, 1.05),
+        ("processor time", pairs, "s", lambda cost: cost.cpu_s, 1.02),
     ):
         one, other = side.median(figure)
         least, middle, most = side.ratio(figure)
