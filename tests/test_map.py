@@ -82,6 +82,7 @@ MODULES = {
     "encode/caption_forms": "pure",
     "encode/display_sets": "pure",
     "encode/bounds": "pure",
+    "encode/ebml": "pure",
     "encode/content_range": "pure",
     "encode/source_check": "pure",
     "encode/stated_end": "pure",

@@ -55,7 +55,7 @@ def _size(video: VideoInfo, encoder: str) -> str:
 def absurd_index(moov: bytes, size_bytes: int) -> Lack | None:
     """Return what an MP4's index counts and a file of `size_bytes` cannot have: FFmpeg takes memory for each sample."""
     try:
-        for kind, table in _tables(moov):
+        for kind, table in _tables(memoryview(moov)):
             count = int.from_bytes(table[4:8], "big")
             if kind == b"stsz":
                 count, room = int.from_bytes(table[8:12], "big"), size_bytes
@@ -72,7 +72,7 @@ def absurd_index(moov: bytes, size_bytes: int) -> Lack | None:
     return None
 
 
-def _tables(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _tables(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     for kind, payload in boxes(data):
         if kind in _HOLDERS:
             yield from _tables(payload)

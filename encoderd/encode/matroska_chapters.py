@@ -1,13 +1,14 @@
 """
 Chapters inside of chapters, as Matroska has them: FFmpeg lists the outermost alone.
 
-Sources: RFC 8794 (EBML); RFC 9559, 5.1.7 (Chapters). libavformat's matroskadec.c skips an atom in an atom.
+Source: RFC 9559, 5.1.7 (Chapters). libavformat's matroskadec.c skips an atom in an atom.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from encoderd.encode.ebml import element, elements
 from encoderd.encode.media import Chapter
 
 _CHAPTERS, _EDITION, _ATOM, _DISPLAY = b"\x10\x43\xa7\x70", b"\x45\xb9", b"\xb6", b"\x80"
@@ -25,13 +26,13 @@ def inner_chapters(piece: bytes) -> list[Chapter]:
     """
     at = piece.find(_CHAPTERS)
     while at >= 0:
-        found = _element(piece, at, len(piece))
+        found = element(piece, at, len(piece))
         if found is not None and found[2] <= len(piece):
             atoms = [
                 inner
-                for name, begin, end in _elements(piece, found[1], found[2])
+                for name, begin, end in elements(piece, found[1], found[2])
                 if name == _EDITION
-                for outer, first, last in _elements(piece, begin, end)
+                for outer, first, last in elements(piece, begin, end)
                 if outer == _ATOM
                 for inner in _inside(piece, first, last, 1)
             ]
@@ -43,7 +44,7 @@ def inner_chapters(piece: bytes) -> list[Chapter]:
 
 def _inside(piece: bytes, begin: int, end: int, depth: int) -> Iterator[Chapter]:
     """Yield the chapters in one atom, and in those."""
-    for name, first, last in _elements(piece, begin, end):
+    for name, first, last in elements(piece, begin, end):
         if name == _ATOM and depth < _DEEPEST:
             chapter = _chapter(piece, first, last)
             if chapter is not None:
@@ -52,7 +53,7 @@ def _inside(piece: bytes, begin: int, end: int, depth: int) -> Iterator[Chapter]
 
 
 def _chapter(piece: bytes, begin: int, end: int) -> Chapter | None:
-    told = {name: piece[first:last] for name, first, last in reversed([*_elements(piece, begin, end)])}
+    told = {name: piece[first:last] for name, first, last in reversed([*elements(piece, begin, end)])}
     if _START not in told or any(told.get(_HIDDEN, b"")) or not any(told.get(_ENABLED, b"\1")):
         return None
     start_ms, end_ms = (
@@ -60,31 +61,7 @@ def _chapter(piece: bytes, begin: int, end: int) -> Chapter | None:
         for name in (_START, _END)
     )
     display = told.get(_DISPLAY, b"")
-    text = next(
-        (display[first:last] for name, first, last in _elements(display, 0, len(display)) if name == _TEXT), b""
-    )
+    text = next((display[first:last] for name, first, last in elements(display, 0, len(display)) if name == _TEXT), b"")
     title = text.partition(b"\0")[0].decode("utf-8", "replace")
     assert start_ms is not None
     return Chapter(start_ms=start_ms, end_ms=end_ms, title=title)
-
-
-def _elements(piece: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (identifier, begin, end of the content) of the elements in a piece, as far as they are whole."""
-    while begin < end:
-        found = _element(piece, begin, end)
-        if found is None or found[2] > end:
-            return
-        yield found
-        begin = found[2]
-
-
-def _element(piece: bytes, at: int, end: int) -> tuple[bytes, int, int] | None:
-    """Return one element; None where there is none, or its size is not told."""
-    name_length = 9 - piece[at].bit_length() if at < end else 9
-    size_at = at + name_length
-    length = 9 - piece[size_at].bit_length() if size_at < end else 9
-    if name_length > 4 or length > 8 or size_at + length > end:
-        return None
-    mask = (1 << 7 * length) - 1
-    size = int.from_bytes(piece[size_at : size_at + length], "big") & mask
-    return None if size == mask else (piece[at:size_at], size_at + length, size_at + length + size)

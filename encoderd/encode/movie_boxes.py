@@ -10,10 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Data = TypeVar("Data", bytes, memoryview)
 
 #: From this number on a duration needs the wide form of its box.
 _WIDE_DURATION = 2**31 - 1
@@ -50,8 +52,13 @@ class Offsets:
 Pieces = list[bytes | Offsets]
 
 
-def boxes(data: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (kind, payload) of the boxes one behind the other. Raises ValueError when they do not fill `data`."""
+def boxes(data: Data, at: int = 0) -> Iterator[tuple[bytes, Data]]:
+    """
+    Yield (kind, payload) of the boxes one behind the other; of a memoryview without copies.
+
+    Raises:
+        ValueError: they do not fill `data`.
+    """
     while at < len(data):
         if at + 8 > len(data):
             raise ValueError(f"a box is cut off at byte {at}")

@@ -2,7 +2,7 @@
 Where a container says that it ends, by the sizes in it: a file that is shorter was cut off.
 
 What a header says of the *time* is no such sign: recorders write it beforehand, or not again when they stop. Sources:
-ISO/IEC 14496-12, 4.2 (boxes); RFC 8794 and 9559 (EBML, Segment); Microsoft, AVI RIFF File Reference, with OpenDML 1.02
+ISO/IEC 14496-12, 4.2 (boxes); RFC 9559, 5.1 (Segment); Microsoft, AVI RIFF File Reference, with OpenDML 1.02
 for what follows the first two gigabytes; Adobe, Video File Format 10.1, annex E.3; Microsoft, ASF specification, 3.2.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 
 from encoderd.encode.content_range import Read
+from encoderd.encode.ebml import element
 
 #: Boxes at the top of a file: a fragmented recording has two for each second or so.
 _MOST_BOXES = 1_000_000
@@ -62,25 +63,9 @@ def _movie(size_bytes: int, read: Read) -> int | None:
 
 
 def _matroska(head: bytes) -> int | None:
-    told = _element(head, 4)
-    if told is None or told[1] is None:
-        return None
-    at = told[0] + told[1]
-    if head[at : at + 4] != _SEGMENT:
-        return None
-    told = _element(head, at + 4)
-    return None if told is None or told[1] is None else told[0] + told[1]
-
-
-def _element(head: bytes, at: int) -> tuple[int, int | None] | None:
-    """Return where an element's content begins and its size, None for one that is not known yet (RFC 8794, 6.2)."""
-    if at >= len(head) or not head[at]:
-        return None
-    length = 9 - head[at].bit_length()
-    if at + length > len(head):
-        return None
-    size = int.from_bytes(head[at : at + length], "big") & ((1 << 7 * length) - 1)
-    return at + length, None if size == (1 << 7 * length) - 1 else size
+    header = element(head, 0, len(head))
+    segment = None if header is None else element(head, header[2], len(head))
+    return segment[2] if segment is not None and segment[0] == _SEGMENT else None
 
 
 def _riff(size_bytes: int, read: Read) -> int | None:
