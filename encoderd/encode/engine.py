@@ -95,7 +95,7 @@ def _refused(finding: Finding, encoder: str) -> EncodeFailed:
 
 
 #: Failed checks that the recording itself explains: the same again would give the same, and it can be accepted.
-_RECORDINGS_FAULT = frozenset({"source_read", "duration", "sound", "dynamic_range"})
+_RECORDINGS_FAULT = frozenset({"source_read", "duration", "sound", "audio", "dynamic_range"})
 #: Failed checks that a GPU explains which loses or spoils pictures and says nothing: libavcodec ignores the status of
 #: a frame that was encoded, so a hang can be told by its output alone.
 _ENCODERS_FAULT = frozenset({"frames", "decodes", "likeness"})
